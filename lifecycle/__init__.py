@@ -1,0 +1,1 @@
+"""Scheduled and event-driven care of enrollments and registrations."""

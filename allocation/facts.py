@@ -1,0 +1,110 @@
+"""Facts: all that a policy may read of one device and its request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from provisioning.hubs import HubKey, hub_key
+from provisioning.registrations import RegistrationKey
+
+EnrollmentKind = Literal["individual", "group", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One device asking for a hub.
+
+    Attributes:
+        dps: the DPS that asks, as the webhook's route names it; "" where only one DPS uses this app.
+        registration_id: as sent.
+        registration: its comparable form.
+        linked_hubs: comparable form -> name as DPS wrote it, in DPS's order: the only legal answers.
+        current_hub: the hub the device is on now, as far as DPS knows; None for a first registration.
+        enrollment_kind: individual, group, or unknown when the request names no enrollment.
+        enrollment_id: the enrollment's or group's id, as sent; "" when unknown.
+    """
+
+    dps: str
+    registration_id: str
+    registration: RegistrationKey
+    linked_hubs: Mapping[HubKey, str]
+    current_hub: HubKey | None = None
+    enrollment_kind: EnrollmentKind = "unknown"
+    enrollment_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One step of a decision and what it found."""
+
+    step: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What every decision carries.
+
+    Attributes:
+        rule: name of the rule that matched; "" when no policy could be read.
+        policy: version of the policy that decided; "" when none could be read.
+        trail: the steps, in order.
+        degraded: why less was known than should have been; "" when nothing was missing.
+    """
+
+    rule: str
+    policy: str
+    trail: tuple[Reason, ...]
+    degraded: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed(_Decided):
+    """The device goes to a hub.
+
+    Attributes:
+        hub: the chosen hub.
+        host_name: its name exactly as it stands in the request's linkedHubs.
+        why: in one word, why this hub: `stay`, `ranked` or `no_alternative`.
+        initial_twin: `{"tags": …, "properties": {"desired": …}}`, or None for the enrollment's own.
+        payload: a JSON object for the device, or None.
+    """
+
+    hub: HubKey
+    host_name: str
+    why: Literal["stay", "ranked", "no_alternative"]
+    initial_twin: Mapping[str, Any] | None = None
+    payload: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(_Decided):
+    """An explicit `reject` of the policy: the registration fails, and is meant to."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait(_Decided):
+    """No hub can take the device now; DPS is asked to come again."""
+
+    reason: str
+
+
+Decision = Placed | Rejected | Wait
+
+
+def linked(names: "list[str] | tuple[str, ...]") -> dict[HubKey, str]:
+    """Index host names by their comparable form; of two spellings of one hub the first counts."""
+    hubs: dict[HubKey, str] = {}
+    for name in names:
+        hubs.setdefault(hub_key(name), name)
+    return hubs
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to DPS: an HTTP status and a JSON body."""
+
+    status: int
+    body: bytes = field(repr=False)

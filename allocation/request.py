@@ -1,0 +1,170 @@
+"""The wire: the body of DPS's call becomes Facts, a decision becomes an Answer.
+
+Parsing is tolerant where a decision does not depend on it, and refuses to guess where one does: a hub
+list or a current hub of unknown shape read as "none" would move devices.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from allocation.errors import NotAllocatable, NotUnderstood
+from allocation.facts import Answer, Decision, EnrollmentKind, Facts, Placed, Rejected, linked
+from provisioning.hubs import HubKey, hub_key
+from provisioning.registrations import registration_key
+
+BODY_LIMIT = 256 * 1024
+"""Bytes. DPS limits its messages to 96 KB (documented); an enrollment with its twin rides along."""
+
+MOST_HUBS = 1_000
+"""A DPS links at most 50 hubs (documented); far above that a list is not DPS's."""
+
+LONGEST_ID = 1_024
+"""Characters. DPS allows 128 in a registration id (documented)."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+def parse(body: bytes, dps: str, *, limit: int = BODY_LIMIT) -> Facts:
+    """Read the body of an allocation request.
+
+    Member names compare without case: the documentation writes one of them in two ways. Of two members
+    whose names differ only in case the one spelt as documented counts.
+
+    Args:
+        body: as received.
+        dps: name of the DPS, from the route.
+        limit: the largest body accepted, in bytes.
+
+    Raises:
+        NotAllocatable: not JSON, no registration id, no hub to choose from, or too large.
+        NotUnderstood: a member that the decision depends on has an unknown shape.
+    """
+    if len(body) > limit:
+        raise NotAllocatable(413, "body", f"{len(body)} bytes; at most {limit} are read")
+    request = _decode(body)
+    context = _object(request, "deviceRuntimeContext", "deviceRuntimeContext")
+    registration_id = _member(context, "registrationId") if context else None
+    if registration_id is None or registration_id == "":
+        raise NotAllocatable(
+            400, "deviceRuntimeContext.registrationId", "missing; an allocation request names the device here"
+        )
+    if not isinstance(registration_id, str) or len(registration_id) > LONGEST_ID:
+        raise NotUnderstood("deviceRuntimeContext.registrationId", "not a text of at most 128 characters")
+    kind, enrollment_id = _enrollment(request)
+    return Facts(
+        dps=dps,
+        registration_id=registration_id,
+        registration=registration_key(registration_id),
+        linked_hubs=_linked_hubs(request),
+        current_hub=_current_hub(context),
+        enrollment_kind=kind,
+        enrollment_id=enrollment_id,
+    )
+
+
+def _decode(body: bytes) -> Mapping[str, Any]:
+    try:
+        request = _DECODER.decode(body.decode("utf-8-sig"))
+    except RecursionError:
+        raise NotAllocatable(400, "body", "JSON nested too deeply") from None
+    except ValueError:
+        # The error's own text would quote the body.
+        raise NotAllocatable(400, "body", "not JSON in UTF-8") from None
+    if not isinstance(request, dict):
+        raise NotAllocatable(
+            400, "body", "not a JSON object; DPS posts one with deviceRuntimeContext, linkedHubs"
+        )
+    return request
+
+
+def _member(members: Mapping[str, Any], name: str) -> Any:
+    """The member of that name; else one whose name differs only in case; else None."""
+    if name in members:
+        return members[name]
+    wanted = name.lower()
+    return next((value for key, value in members.items() if key.lower() == wanted), None)
+
+
+def _object(members: Mapping[str, Any], name: str, path: str) -> Mapping[str, Any]:
+    value = _member(members, name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise NotUnderstood(path, "not a JSON object")
+    return value
+
+
+def _linked_hubs(request: Mapping[str, Any]) -> Mapping[HubKey, str]:
+    names = _member(request, "linkedHubs")
+    if names is None:
+        names = []
+    if (
+        not isinstance(names, list)
+        or len(names) > MOST_HUBS
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise NotUnderstood("linkedHubs", "not a list of at most 50 host names")
+    hubs = linked([name for name in names if hub_key(name)])
+    if not hubs:
+        raise NotAllocatable(
+            400, "linkedHubs", "no hub to choose from; link a hub to the DPS or the enrollment"
+        )
+    return hubs
+
+
+def _current_hub(context: Mapping[str, Any]) -> HubKey | None:
+    name = _member(context, "currentIotHubHostName")
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise NotUnderstood("deviceRuntimeContext.currentIotHubHostName", "not a host name")
+    return hub_key(name) or None
+
+
+def _enrollment(request: Mapping[str, Any]) -> tuple[EnrollmentKind, str]:
+    """Which enrollment the device came through; nothing depends on it yet, so nothing is refused for it."""
+    members: tuple[tuple[EnrollmentKind, str, str], ...] = (
+        ("group", "enrollmentGroup", "enrollmentGroupId"),
+        ("individual", "individualEnrollment", "registrationId"),
+    )
+    for kind, name, id_name in members:
+        enrollment = _member(request, name)
+        if isinstance(enrollment, dict):
+            enrollment_id = _member(enrollment, id_name)
+            return kind, enrollment_id if isinstance(enrollment_id, str) else ""
+    return "unknown", ""
+
+
+def answer(decision: Decision) -> Answer:
+    """Put a decision into the words DPS understands.
+
+    Placed is 200. Rejected is 403: a 4xx other than 401 and 429 ends the registration at once (400207).
+    Wait is 503: DPS tries again ten times over about seven minutes (documented).
+    """
+    if isinstance(decision, Placed):
+        body: dict[str, Any] = {"iotHubHostName": decision.host_name}
+        if decision.initial_twin is not None:
+            body["initialTwin"] = decision.initial_twin
+        if decision.payload is not None:
+            body["payload"] = decision.payload
+        return Answer(200, _ENCODER.encode(body).encode())
+    if isinstance(decision, Rejected):
+        return Answer(403, _ENCODER.encode({"error": "rejected by policy"}).encode())
+    return Answer(503, _ENCODER.encode({"error": decision.reason}).encode())
+
+
+def refusal(error: NotAllocatable | NotUnderstood) -> Answer:
+    """Answer a body that could not be read, naming the member at fault."""
+    status = error.status if isinstance(error, NotAllocatable) else 503
+    return Answer(status, _ENCODER.encode({"error": error.problem, "field": error.field}).encode())
+
+
+BROKEN = Answer(503, b'{"error":"internal error; DPS will try again"}')
+"""The answer to a fault of our own: retriable, so that a fleet survives it."""

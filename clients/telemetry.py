@@ -1,0 +1,72 @@
+"""Telemetry over the standard library's logging, which the Functions worker forwards.
+
+One event is one log line of JSON: Application Insights keeps it as a trace whose message parses.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+
+from clients.ports import Clock
+
+EVENTS: Mapping[str, str] = {
+    "allocation": "a device was placed, rejected or told to wait: the hub, the rule, every step of why",
+    "allocation_refused": "a call was no allocation request that can be read: the field and what is wrong",
+    "allocation_broken": "a fault in this app; DPS was told to try again",
+    "policy_unavailable": "the policy file did not load: devices with a hub stay, others wait",
+    "measures": "count, sum, least and most of each metric over the past minute",
+}
+"""Every event this app writes, and what it means."""
+
+_WARNINGS = frozenset({"allocation_refused", "policy_unavailable"})
+_ERRORS = frozenset({"allocation_broken"})
+
+FLUSH_SECONDS = 60.0
+"""How often measures are written out, at most; they ride on the next measurement after that."""
+
+
+class LogTelemetry:
+    """Events as JSON log lines; measures folded per minute into one."""
+
+    def __init__(self, clock: Clock, logger: logging.Logger) -> None:
+        self._clock = clock
+        self._logger = logger
+        self._encoder = json.JSONEncoder(separators=(",", ":"), default=str)
+        self._measures: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
+        self._flushed = clock.monotonic()
+
+    def event(self, name: str, **fields: object) -> None:
+        """Write one event as a line of JSON; control characters in values are escaped."""
+        level = logging.ERROR if name in _ERRORS else logging.WARNING if name in _WARNINGS else logging.INFO
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", self._encoder.encode({"event": name, **fields}))
+
+    def measure(self, name: str, value: float, **dimensions: str) -> None:
+        """Fold one value into its metric."""
+        folded = self._measures.setdefault((name, tuple(dimensions.items())), [0, 0.0, value, value])
+        folded[0] += 1
+        folded[1] += value
+        folded[2] = min(folded[2], value)
+        folded[3] = max(folded[3], value)
+        now = self._clock.monotonic()
+        if now - self._flushed >= FLUSH_SECONDS:
+            self._flushed = now
+            self.flush()
+
+    def flush(self) -> None:
+        """Write out what has been measured since the last time."""
+        measures, self._measures = self._measures, {}
+        self.event(
+            "measures",
+            measures=[
+                {
+                    "metric": name,
+                    **dict(dimensions),
+                    "count": count,
+                    "sum": total,
+                    "least": least,
+                    "most": most,
+                }
+                for (name, dimensions), (count, total, least, most) in measures.items()
+            ],
+        )

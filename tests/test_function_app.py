@@ -1,0 +1,76 @@
+"""The composition root: which functions a role has, and what a cold start does not pay for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(code: str, **environment: str) -> str:
+    """Run code in a fresh interpreter, as a worker would import the app."""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+INDEX = "import function_app, json; print(json.dumps([f.get_function_name() for f in function_app.app.get_functions()]))"
+
+
+@pytest.mark.parametrize(
+    ("role", "names"), [("all", ["allocate"]), ("allocation", ["allocate"]), ("lifecycle", [])]
+)
+def test_a_role_holds_its_own_functions(role: str, names: list[str]) -> None:
+    assert json.loads(run(INDEX, APP_ROLE=role)) == names
+
+
+ANSWER = """
+import asyncio, json, sys
+import function_app
+EVENT = "tests/events/allocation_group.json"
+import azure.functions as func
+[allocate] = function_app.app.get_functions()
+request = func.HttpRequest("POST", "/api/allocate", body=open(EVENT, "rb").read())
+reply = asyncio.run(allocate.get_user_function()(request))
+assert reply.status_code == 200, reply.get_body()
+late = ("httpx", "azure.identity", "azure.data.tables", "azure.core", "cryptography", "pydantic", "aiohttp")
+print(json.dumps([name for name in late if name in sys.modules]))
+"""
+
+
+def test_the_first_answer_waits_for_no_heavy_import() -> None:
+    assert json.loads(run(ANSWER)) == []
+
+
+def test_warming_imports_what_the_clients_will_need() -> None:
+    code = "import sys; from clients.warm import *; warm(); print(all(name in sys.modules for name in HEAVY))"
+    assert run(code).strip() == "True"
+
+
+def test_the_app_warms_up_by_itself_after_indexing() -> None:
+    code = (
+        "import threading, function_app\n"
+        "print([t.function.__name__ for t in threading.enumerate() if isinstance(t, threading.Timer)])"
+    )
+    assert run(code).strip() == "['warm']"
+
+
+def test_a_bad_setting_stops_the_app_with_its_name_and_the_fix() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", INDEX],
+        cwd=ROOT,
+        env={"APP_ROLE": "web"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert (
+        "app setting APP_ROLE: 'web' cannot be used; set it to one of all, allocation, lifecycle"
+        in ran.stderr
+    )
