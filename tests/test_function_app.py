@@ -19,7 +19,11 @@ def run(code: str, **environment: str) -> str:
     return ran.stdout
 
 
-INDEX = "import function_app, json; print(json.dumps([f.get_function_name() for f in function_app.app.get_functions()]))"
+INDEX = """
+import json
+from function_app import app
+print(json.dumps([function.get_function_name() for function in app.get_functions()]))
+"""
 
 
 @pytest.mark.parametrize(
