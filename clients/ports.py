@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 Scalar = str | int | float | bool | bytes | datetime
-"""What a table's column may hold. Integers are stored as 64 bits, datetimes in UTC."""
+"""What a table's column may hold: integers of 64 bits, datetimes with a time zone (read back in UTC, exact to
+the microsecond). A column without value is left out."""
 
 
 class Clock(Protocol):
@@ -62,7 +63,7 @@ Written = Literal["written", "moved", "gone", "exists"]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The outcome of a write and, where it was done, the row's new ETag."""
+    """The outcome of a write and, where one row was written, its new ETag (none of a delete or batch)."""
 
     outcome: Written
     etag: str | None = None
@@ -70,7 +71,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write of a batch. `replace` and `delete` are guarded by `row.etag` where it is set."""
+    """One write of a batch, each kind as the method of that name."""
 
     kind: Literal["insert", "replace", "put", "delete"]
     row: Row
@@ -80,7 +81,8 @@ class Table(Protocol):
     """A partitioned table with ETags: Azure Table storage, or an equal that passes the same contract tests.
 
     Every method raises TableUnavailable when the store did not answer in time or answered with a fault;
-    the write may then have happened, and the caller reads before it writes again.
+    the write may then have happened, and the caller reads before it writes again. NotStorable, before
+    anything is sent, means a key, value, row or batch that Table storage would refuse.
     """
 
     async def get(self, partition: str, key: str) -> Row | None:
@@ -90,7 +92,10 @@ class Table(Protocol):
         """Create the row: `written`, or `exists`."""
 
     async def replace(self, row: Row) -> Receipt:
-        """Put the row in place of the one whose ETag is `row.etag`: `written`, `moved` or `gone`."""
+        """Put the row in place of the one whose ETag is `row.etag` (None: whatever it is).
+
+        `written`, `moved` or `gone`: a missing row is not made.
+        """
 
     async def put(self, row: Row) -> Receipt:
         """Create or replace the row, whatever is there."""
@@ -99,7 +104,10 @@ class Table(Protocol):
         """Delete the row if its ETag is `row.etag` (None: whatever it is): `written`, `moved` or `gone`."""
 
     def scan(self, partition: str, *, start: str = "", stop: str | None = None) -> AsyncIterator[Row]:
-        """Rows of one partition with start <= key < stop, in key order, read page by page."""
+        """Rows of one partition with start <= key < stop, in key order, read page by page.
+
+        `start` and `stop` need not be possible keys. It is no snapshot: each page is as of its reading.
+        """
 
     async def write(self, changes: Sequence[Change]) -> Receipt:
         """All of 1 to 100 changes of one partition, or none: then the outcome is that of one that failed."""

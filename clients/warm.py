@@ -7,8 +7,8 @@ first request after a start has a device waiting.
 import importlib
 import threading
 
-HEAVY = ("httpx", "cryptography.x509", "azure.data.tables.aio", "azure.identity.aio")
-"""What the clients import on first use."""
+HEAVY = ("clients.http", "cryptography.x509", "azure.data.tables.aio", "azure.identity.aio")
+"""What the clients import on first use; clients.http brings httpx and azure.core."""
 
 DELAY_SECONDS = 2.0
 """How long after indexing the warming starts: a start is caused by a request, which comes first."""

@@ -52,8 +52,8 @@ def test_the_first_answer_waits_for_no_heavy_import() -> None:
 
 
 def test_warming_imports_what_the_clients_will_need() -> None:
-    code = "import sys; from clients.warm import *; warm(); print(all(name in sys.modules for name in HEAVY))"
-    assert run(code).strip() == "True"
+    code = "import sys; from clients.warm import warm; warm(); print(*sys.modules)"
+    assert {"httpx", "azure.identity", "azure.data.tables", "cryptography"} <= set(run(code).split())
 
 
 def test_the_app_warms_up_by_itself_after_indexing() -> None:

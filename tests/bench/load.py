@@ -66,7 +66,7 @@ async def first_answer(target: Target, *, patience: float = 30.0) -> float:
     deadline = time.perf_counter() + patience
     while True:
         try:
-            await hit(target, connections=1, requests=1)
+            await _connection(target, 1, [])
         except (OSError, asyncio.IncompleteReadError):
             if time.perf_counter() > deadline:
                 raise

@@ -1,0 +1,147 @@
+"""./run local: the stack, empty, until it is told to stop."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+from local.azurite import NotInstalled
+from local.host.files import write_private_json
+from local.processes import ChildFailed
+from local.stack import DEFAULT_HUBS, Options, Stack, run_stack
+
+
+def _hub(text: str) -> tuple[str, int]:
+    """NAME or NAME:WEIGHT; a name without a dot is one under azure-devices.net."""
+    name, colon, weight = text.partition(":")
+    if not name or (colon and not (weight.isascii() and weight.isdigit() and 1 <= int(weight) <= 1000)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME or NAME:WEIGHT with a weight of 1 to 1000")
+    return (name if "." in name else f"{name}.azure-devices.net"), int(weight or 1)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535; 0 takes any free one)")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="./run local",
+        description="Azurite, a DPS emulator and the Functions app on 127.0.0.1, until SIGTERM or Ctrl-C.",
+    )
+    parser.add_argument(
+        "--state", type=Path, metavar="FILE", help="where to write addresses and keys (owner-only JSON)"
+    )
+    parser.add_argument(
+        "--hub",
+        type=_hub,
+        action="append",
+        metavar="NAME[:WEIGHT]",
+        help="a linked hub; its weight counts at DPS (hashed policy) and in the webhook's policy; repeatable "
+        f"(default: {', '.join(name.split('.')[0] for name in DEFAULT_HUBS)})",
+    )
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="the webhook's allocation policy (JSON)")
+    parser.add_argument("--dps-name", default="local-dps", metavar="NAME", help="(default: local-dps)")
+    for part in ("dps", "functions", "tables"):
+        parser.add_argument(
+            f"--{part}-port", type=_port, default=0, metavar="N", help="(default: any free one)"
+        )
+    return parser
+
+
+def _options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tuple[Options, Path | None]:
+    given = parser.parse_args(arguments)
+    names = [name.lower() for name, _ in given.hub or []]
+    if len(set(names)) != len(names):
+        parser.error("argument --hub: the same hub is named twice")
+    hubs = dict(given.hub) if given.hub else dict(DEFAULT_HUBS)
+    try:
+        policy = given.policy.read_text("utf-8") if given.policy else _policy(hubs)
+    except (OSError, UnicodeDecodeError) as error:
+        parser.error(f"argument --policy: {given.policy} cannot be read: {error}")
+    options = Options(
+        hubs=hubs,
+        dps_name=given.dps_name,
+        dps_port=given.dps_port,
+        functions_port=given.functions_port,
+        tables_port=given.tables_port,
+        policy=policy,
+    )
+    return options, given.state
+
+
+def _policy(hubs: dict[str, int]) -> str:
+    """The packaged policy with the weights of --hub: DPS does not tell a webhook its own."""
+    return json.dumps({"hubs": [{"name": name, "weight": weight} for name, weight in hubs.items()]})
+
+
+async def _run(options: Options, state: Path | None) -> int:
+    running = asyncio.current_task()
+    assert running is not None
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        if not stopped.is_set():  # a second signal must not cut the clean-up short
+            stopped.set()
+            running.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        return await _serve(options, state)
+    except asyncio.CancelledError:
+        if stopped.is_set():
+            return 0
+        raise
+
+
+async def _serve(options: Options, state: Path | None) -> int:
+    """Run the stack until it is cancelled, or until a child ends by itself."""
+    async with run_stack(options, _tell) as stack:
+        try:
+            if state:
+                write_private_json(state, stack.state())
+            _tell(_ready(stack, state))
+            return await _first_end(stack)
+        finally:
+            if state:
+                state.unlink(missing_ok=True)
+
+
+async def _first_end(stack: Stack) -> int:
+    ends = [asyncio.create_task(child.ended()) for child in stack.children()]
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for end in ends:
+            end.cancel()
+    for child in stack.children():
+        if not child.running:
+            _tell(f"{child.name} ended by itself (status {child.returncode}). It wrote:\n{child.output()}")
+    return 1
+
+
+def _ready(stack: Stack, state: Path | None) -> str:
+    where = f"addresses and keys are in {state}" if state else "give --state FILE to learn the keys"
+    return f"ready: {', '.join(hub.host_name for hub in stack.hubs)}; {where}; Ctrl-C stops"
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the stack; 0 after a stop that was asked for."""
+    options, state = _options(_parser(), arguments)
+    try:
+        return asyncio.run(_run(options, state))
+    except (ChildFailed, NotInstalled, OSError) as error:
+        print(f"./run local: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The Functions host as a child process of the stack: started, killed, started again, its log read."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from local.processes import Child
+
+ROOT = Path(__file__).parents[1]
+"""The app: the folder that holds function_app.py and host.json."""
+
+START_SECONDS = 60.0
+"""How long a start may take on a busy machine; it takes about one second on an idle one."""
+
+
+class FunctionsProcess:
+    """One Functions app under local.host, which keeps its port and keys over restarts.
+
+    Args:
+        folder: where its keys, its log and its ready file live; owner-only.
+        python: the interpreter.
+        port: 0 takes any free one at the first start.
+        settings: the app settings.
+    """
+
+    def __init__(self, *, folder: Path, python: str, port: int, settings: Mapping[str, str]) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._python = python
+        self._port = port
+        self._settings = dict(settings)
+        self._ready_file = folder / "ready.json"
+        self._log = folder / "host.log"
+        self._past_logs: list[str] = []
+        self._ready: Mapping[str, Any] = {}
+        self.child: Child | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until its functions answer.
+
+        Raises:
+            ChildFailed: it ended instead, or took too long; the message holds the end of its log.
+        """
+        self._ready_file.unlink(missing_ok=True)
+        if self._log.exists():
+            self._past_logs.append(self._log.read_text(errors="replace"))
+        given = [f"--setting={name}={value}" for name, value in self._settings.items()]
+        # Settings of the shell that started us must not reach the app.
+        environment = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
+        }
+        self.child = Child(
+            "the Functions host",
+            [
+                *(self._python, "-m", "local.host", "--app", str(ROOT), "--port", str(self._port)),
+                *("--state", str(self._folder), "--ready-file", str(self._ready_file), *given),
+            ],
+            log=self._log,
+            env=environment,
+            cwd=ROOT,
+        )
+        await self.child.start()
+        try:
+            await self.child.until(self._is_ready, seconds=START_SECONDS)
+        except BaseException:
+            await self.child.stop()
+            raise
+        self._ready = json.loads(self._ready_file.read_text())
+        self._port = int(self._ready["port"])
+
+    async def kill(self) -> None:
+        """End it at once, in the middle of whatever it does."""
+        if self.child:
+            await self.child.stop(0)
+
+    async def stop(self) -> None:
+        """Ask it to end and wait."""
+        if self.child:
+            await self.child.stop()
+
+    async def _is_ready(self) -> bool:
+        return self._ready_file.exists()
+
+    @property
+    def url(self) -> str:
+        """The host's base URL."""
+        return str(self._ready["url"])
+
+    @property
+    def master_key(self) -> str:
+        """Opens every function and the admin endpoints."""
+        return str(self._ready["master_key"])
+
+    @property
+    def system_keys(self) -> Mapping[str, str]:
+        """Keys of the extensions, by their names."""
+        keys: Mapping[str, str] = self._ready["system_keys"]
+        return keys
+
+    def function_url(self, function: str, route: str) -> str:
+        """The URL of an HTTP function with its own key in it, as DPS is given it."""
+        return f"{self.url}/api/{route}?code={self._ready['function_keys'][function]}"
+
+    def logged(self, event: str, **fields: str) -> dict[str, Any] | None:
+        """The latest structured log event of that name with these fields; None if there is none."""
+        return next((told for told in self._events() if _matches(told, {"event": event, **fields})), None)
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        """The app's structured events, newest first."""
+        logs = [*self._past_logs, self._log.read_text(errors="replace") if self._log.exists() else ""]
+        for log in reversed(logs):
+            for line in reversed(log.splitlines()):
+                start = line.find('{"event":')
+                if start >= 0:
+                    told: dict[str, Any] = json.loads(line[start:])
+                    yield told
+
+
+def _matches(told: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    return all(told.get(name) == value for name, value in wanted.items())

@@ -1,0 +1,143 @@
+"""The whole system on one machine: Azurite, the emulators over TLS, and the Functions host with the app."""
+
+import ssl
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local.azurite import Azurite
+from local.dps.service import ProvisioningService
+from local.functions import FunctionsProcess
+from local.hub import IotHub
+from local.processes import Child
+from local.serve import Address, serve
+from local.tls import CertificateAuthority
+from local.world import Call, World
+
+DEFAULT_HUBS = {"hub-a.azure-devices.net": 1, "hub-b.azure-devices.net": 1, "hub-c.azure-devices.net": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a stack is made of. Ports: 0 takes any free one.
+
+    Attributes:
+        hubs: host name of each linked hub -> its allocationWeight at DPS, 1 to 1000.
+        policy: the allocation policy, as text; None for the app's packaged one.
+    """
+
+    hubs: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_HUBS))
+    dps_name: str = "local-dps"
+    dps_port: int = 0
+    functions_port: int = 0
+    tables_port: int = 0
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running stack. Its parts are public: tests and demos look into them."""
+
+    world: World
+    dps: ProvisioningService
+    hubs: tuple[IotHub, ...]
+    address: Address
+    ca: Path
+    trust: ssl.SSLContext
+    functions: FunctionsProcess
+    azurite: Azurite
+
+    @property
+    def dps_connection_string(self) -> str:
+        """For clients of the service API, with every permission."""
+        return self.dps.connection_string(self.address.host)
+
+    @property
+    def allocate_url(self) -> str:
+        """The webhook's URL with its function key, as `--webhook-url` takes it."""
+        return self.functions.function_url("allocate", "allocate")
+
+    def webhook_calls(self) -> tuple[Call, ...]:
+        """Every call of DPS to the webhook, oldest first."""
+        return self.world.journal.of("webhook")
+
+    def unanswered_webhook_calls(self) -> int:
+        """How many of them got no answer at all."""
+        return sum(call.status is None for call in self.webhook_calls())
+
+    def children(self) -> tuple[Child, ...]:
+        """The processes that must run as long as the stack does."""
+        assert self.functions.child is not None
+        return (self.azurite.child, self.functions.child)
+
+    def state(self) -> dict[str, Any]:
+        """Where everything is and how to get in. Holds secrets."""
+        return {
+            "dps": {
+                "host": self.address.host,
+                "connection_string": self.dps_connection_string,
+                "id_scope": self.dps.id_scope,
+            },
+            "ca": str(self.ca),
+            "functions": {
+                "url": self.functions.url,
+                "master_key": self.functions.master_key,
+                "allocate_url": self.allocate_url,
+            },
+            "tables": self.azurite.connection_string,
+            "hubs": [hub.host_name for hub in self.hubs],
+        }
+
+
+@asynccontextmanager
+async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncIterator[Stack]:
+    """Start everything; at the end of the block stop it and remove its files.
+
+    Args:
+        options: what it is made of.
+        tell: is told each step, for people.
+
+    Raises:
+        OSError: a port is taken or not allowed.
+        ChildFailed, NotInstalled: a child process did not start.
+    """
+    async with AsyncExitStack() as parts:
+        folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="dps-stack-")))
+        azurite = await parts.enter_async_context(
+            Azurite(log=folder / "azurite.log", port=options.tables_port or None)
+        )
+        tell(f"Azurite serves tables on 127.0.0.1:{azurite.port}")
+
+        world = World()
+        hubs = tuple(IotHub(name, allocation_weight=weight) for name, weight in options.hubs.items())
+        dps = ProvisioningService(options.dps_name, hubs=hubs, world=world)
+        parts.push_async_callback(dps.aclose)
+        certificate = CertificateAuthority(folder / "tls").issue()
+        address = await parts.enter_async_context(serve(dps.asgi, certificate, port=options.dps_port))
+        tell(f"DPS serves {address.url} with {len(hubs)} linked hubs")
+
+        settings = {"APP_ROLE": "all"}
+        if options.policy is not None:
+            policy = folder / "policy.json"
+            policy.write_text(options.policy)
+            settings["POLICY_FILE"] = str(policy)
+        functions = FunctionsProcess(
+            folder=folder / "functions", python=sys.executable, port=options.functions_port, settings=settings
+        )
+        parts.push_async_callback(functions.stop)
+        await functions.start()
+        tell(f"the Functions host serves {functions.url}")
+        yield Stack(
+            world=world,
+            dps=dps,
+            hubs=hubs,
+            address=address,
+            ca=certificate.ca_pem,
+            trust=certificate.client_context(),
+            functions=functions,
+            azurite=azurite,
+        )
