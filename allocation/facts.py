@@ -95,10 +95,11 @@ Decision = Placed | Rejected | Wait
 
 
 def linked(names: "list[str] | tuple[str, ...]") -> dict[HubKey, str]:
-    """Index host names by their comparable form; of two spellings of one hub the first counts."""
+    """Index host names by their comparable form; of two spellings of one hub the first counts, blanks none."""
     hubs: dict[HubKey, str] = {}
     for name in names:
-        hubs.setdefault(hub_key(name), name)
+        if key := hub_key(name):
+            hubs.setdefault(key, name)
     return hubs
 
 

@@ -111,7 +111,7 @@ def _linked_hubs(request: Mapping[str, Any]) -> Mapping[HubKey, str]:
         or not all(isinstance(name, str) for name in names)
     ):
         raise NotUnderstood("linkedHubs", "not a list of at most 50 host names")
-    hubs = linked([name for name in names if hub_key(name)])
+    hubs = linked(names)
     if not hubs:
         raise NotAllocatable(
             400, "linkedHubs", "no hub to choose from; link a hub to the DPS or the enrollment"

@@ -1,0 +1,52 @@
+"""Which enrollment a device belongs to, proved by its shared access signature."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from local.dps import attestation, errors, ids, sas
+from local.dps.enrollments import Enrollment
+from local.dps.errors import DpsError
+from local.dps.registration import Attested
+from local.dps.store import Store
+
+
+def attest(store: Store, header: str | None, id_scope: str, registration_id: str, now: datetime) -> Attested:
+    """The enrollment and keys of the device that signed.
+
+    An individual enrollment takes precedence over every group, whatever its state. A device of a group
+    signs with the key derived from its registration id as it writes it in the URL; the group's own key
+    opens nothing (documented). `skn` is not looked at.
+
+    Raises:
+        DpsError: 401 without a token (401000) or with a wrong or expired key (401002); 400 when the
+            individual enrollment attests by X.509 or TPM, which this emulator does not serve.
+    """
+    individual = store.individuals.get(ids.key(registration_id))
+    if individual is not None and individual.attestation_type != attestation.SYMMETRIC_KEY:
+        raise DpsError(
+            errors.BAD_REQUEST, f"The emulator cannot register {individual.attestation_type} devices."
+        )
+    try:
+        token = sas.parse(header)
+    except sas.SasError as error:
+        raise DpsError(errors.UNAUTHORIZED, str(error)) from None
+    if token.path == f"{id_scope}/registrations/{registration_id}".lower() and not token.expired(now):
+        for attested in _possible(store, individual, registration_id):
+            if any(token.signed_with(key) for key in attested.keys.present):
+                return attested
+    raise DpsError(errors.WRONG_KEY, "Unauthorized")
+
+
+def _possible(store: Store, individual: Enrollment | None, registration_id: str) -> Iterator[Attested]:
+    if individual is not None:
+        if individual.keys is not None:
+            yield Attested(registration_id, individual, individual.keys)
+        return
+    known = store.registrations.get(ids.key(registration_id))
+    its_group = known.group_key if known is not None else None
+    latest = store.groups.get(its_group) if its_group is not None else None
+    if latest is not None and latest.keys is not None:  # nearly always it: spares the walk over all groups
+        yield Attested(registration_id, latest, latest.keys.derived(registration_id))
+    for group in store.groups:
+        if group.keys is not None and group is not latest:
+            yield Attested(registration_id, group, group.keys.derived(registration_id))

@@ -1,0 +1,126 @@
+"""Serve an ASGI application over TLS on loopback, beside whatever else the event loop runs."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from local.tls import ServerCertificate
+
+_GRACEFUL_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens."""
+
+    port: int
+    scheme: str = "https"
+
+    @property
+    def host(self) -> str:
+        """Host and port as a URL or a connection string has them."""
+        return f"localhost:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"{self.scheme}://{self.host}"
+
+
+@contextlib.asynccontextmanager
+async def serve(app: Any, certificate: ServerCertificate | None, *, port: int = 0) -> AsyncIterator[Address]:
+    """Serve `app` on 127.0.0.1 until the block ends.
+
+    The end lets running requests finish for two seconds, then cancels them. No signal handlers are
+    installed, no access log is written and the application gets no lifespan events.
+
+    Args:
+        app: an ASGI application.
+        certificate: what to show; None serves plain HTTP.
+        port: 0 takes any free one.
+
+    Raises:
+        OSError: the port is taken or not allowed.
+    """
+    listener = socket.create_server(("127.0.0.1", port), backlog=2048)
+    config = uvicorn.Config(
+        app,
+        http=_HttpProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+        ssl_context_factory=None if certificate is None else lambda _config, _default: _context(certificate),
+    )
+    server = _Server(config)
+    bound = Address(listener.getsockname()[1], "http" if certificate is None else "https")
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started and not running.done():  # uvicorn offers nothing to wait for
+            await asyncio.sleep(0.001)
+        if running.done():
+            running.result()
+        yield bound
+    finally:
+        server.should_exit = True
+        await running
+        listener.close()
+
+
+def _context(certificate: ServerCertificate) -> ssl.SSLContext:
+    return certificate.server_context()
+
+
+class _Server(uvicorn.Server):
+    """Leaves the process's signals to its owner."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Corked:
+    """A transport that sends all that is written in one turn of the event loop at once.
+
+    uvicorn writes headers and body separately. A client that holds back its acknowledgement of the
+    first part would delay the second by about 40 ms.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            if not self._transport.is_closing():
+                self._transport.write(data)
+
+
+class _HttpProtocol(HttpToolsProtocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
+        super().connection_made(_Corked(transport))  # type: ignore[arg-type]  # a stand-in, not a subclass

@@ -1,0 +1,223 @@
+"""What all emulators of one run share: the time, the randomness and a record of the calls."""
+
+import asyncio
+import heapq
+import itertools
+import re
+import time
+from collections import deque
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Where an emulator gets its time from."""
+
+    def now(self) -> datetime:
+        """The date and time, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, for measuring durations."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return `seconds` later by this clock."""
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> datetime:
+        """The machine's date and time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """The machine's monotonic seconds."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep in real time."""
+        await asyncio.sleep(seconds)
+
+
+class ManualClock:
+    """A clock that stands still until it is told to `advance`.
+
+    Sleepers are released in the order of their due times, and each sees exactly its due time.
+    """
+
+    TURNS = 25
+    """Turns of the event loop given to the released code before the next sleeper is looked at: enough
+    for code that awaits no real I/O to reach its next sleep."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._start = start
+        self._elapsed = 0.0
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        """The start plus everything advanced so far."""
+        return self._start + timedelta(seconds=self._elapsed)
+
+    def monotonic(self) -> float:
+        """Seconds advanced so far."""
+        return self._elapsed
+
+    @property
+    def sleeping(self) -> int:
+        """How many sleepers wait for this clock to move."""
+        return sum(not released.done() for _, _, released in self._sleepers)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until `advance` has moved the clock by `seconds`."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        released = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._elapsed + seconds, next(self._order), released))
+        await released
+
+    async def advance(self, seconds: float) -> None:
+        """Move on by `seconds`, releasing every sleeper due on the way, new ones among them."""
+        target = self._elapsed + seconds
+        await self._turn()
+        while self._sleepers and self._sleepers[0][0] <= target:
+            due, _, released = heapq.heappop(self._sleepers)
+            if released.done():  # its sleeper was cancelled
+                continue
+            self._elapsed = due
+            released.set_result(None)
+            await self._turn()
+        self._elapsed = target
+        await self._turn()
+
+    async def _turn(self) -> None:
+        for _ in range(self.TURNS):
+            await asyncio.sleep(0)
+
+
+async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
+    """The result of `work`, if it comes within `seconds` of `clock`.
+
+    Raises:
+        TimeoutError: it did not; `work` was cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    alarm = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait((task, alarm), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise TimeoutError
+    finally:
+        for each in (task, alarm):
+            each.cancel()
+        await asyncio.gather(task, alarm, return_exceptions=True)
+
+
+MASK = "****"
+_SECRET_NAMES = re.compile(
+    r"(?:key|keys|secret|password|token|^code|sas|signature|authorization|connectionstring)$", re.IGNORECASE
+)
+_SECRET_TEXT = re.compile(
+    r"([?&](?:code|sig|key|token)=)[^&\s\"'#]*"
+    r"|(SharedAccessKey=)[^;\s\"']*"
+    r"|(SharedAccessSignature\s)\S+"
+    r"|(Bearer\s)\S+"
+    r"|(://)[^/@\s]*(?=@)",
+    re.IGNORECASE,
+)
+_CONTAINERS = frozenset({"symmetrickey"})  # an object of keys, whose members have secret names of their own
+_MOST_ITEMS = 50
+_MOST_RECORDS = 5  # of a page: ten thousand calls are kept
+_MOST_DEPTH = 12
+_MOST_TEXT = 4096
+
+
+def redact(value: Any, depth: int = 0) -> Any:
+    """A copy of a JSON value for people to read: no keys, no URL codes, no tokens, long parts cut."""
+    if isinstance(value, str):
+        text = value if len(value) <= _MOST_TEXT else f"{value[:_MOST_TEXT]}…"
+        return _SECRET_TEXT.sub(lambda m: next(part for part in m.groups() if part) + MASK, text)
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth >= _MOST_DEPTH:
+        return "…"
+    if isinstance(value, Mapping):
+        return {name: _redact_member(str(name), inner, depth) for name, inner in value.items()}
+    most = _MOST_RECORDS if value and isinstance(value[0], Mapping | list | tuple) else _MOST_ITEMS
+    cut = [redact(inner, depth + 1) for inner in value[:most]]
+    return cut if len(value) <= most else [*cut, f"… {len(value) - most} more"]
+
+
+def _redact_member(name: str, value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    holds_keys = name.lower() in _CONTAINERS and isinstance(value, Mapping)
+    if _SECRET_NAMES.search(name) and not holds_keys:
+        return MASK
+    return redact(value, depth + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that reached or left an emulator; `path` and the bodies carry no secrets."""
+
+    at: datetime
+    service: str
+    method: str
+    path: str
+    status: int | None
+    """None: there was no answer (a timeout, no connection)."""
+    request: Any = None
+    response: Any = None
+
+
+class Journal:
+    """The latest calls, oldest first; older ones are forgotten."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._calls: deque[Call] = deque(maxlen=limit)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(tuple(self._calls))
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def of(self, service: str) -> tuple[Call, ...]:
+        """The kept calls of one emulated service."""
+        return tuple(call for call in self._calls if call.service == service)
+
+    def record(
+        self,
+        at: datetime,
+        service: str,
+        method: str,
+        path: str,
+        status: int | None,
+        *,
+        request: Any = None,
+        response: Any = None,
+    ) -> None:
+        """Keep one call; whatever is secret in it is masked before it is kept."""
+        call = Call(at, service, method, redact(path), status, redact(request), redact(response))
+        self._calls.append(call)
+
+
+@dataclass(slots=True)
+class World:
+    """One run's clock, journal and source of randomness (`seed` makes it repeatable; None: new each time)."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    seed: int | None = None
+    journal: Journal = field(default_factory=Journal)
+    random: Random = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)

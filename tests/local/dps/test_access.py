@@ -1,0 +1,207 @@
+"""Shared access signatures of service clients and devices, keys and their derivation."""
+
+import base64
+import hashlib
+import hmac
+from datetime import timedelta
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from local.dps import sas
+from local.dps.keys import derive_key
+from local.dps.policies import ENROLLMENT_READ, OWNER, REGISTRATION_READ, AccessPolicy
+from local.dps.service import ProvisioningService
+from tests.local.dps.rig import OTHER_KEY, POLICY_KEY, PRIMARY, SCOPE, SECONDARY, Rig
+
+# From the public documentation, where it stands with its two derived keys.
+DOCUMENTED_GROUP_KEY = (
+    "oiK77Oy7rBw8YB6IS6ukRChAw+Yq6GC61RMrPLSTiOOtdI+XDu0LmLuNm11p+qv2I+adqGUdZHm46zXAQdZoOA=="
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "key"),
+    [
+        ("breakroom499-contoso-tstrsd-007", "JC8F96eayuQwwz+PkE7IzjH2lIAjCUnAa61tDigBnSs="),
+        ("mainbuilding167-contoso-hpsd-088", "6uejA9PfkQgmYylj8Zerp3kcbeVrGZ172YLa7VSnJzg="),
+    ],
+)
+def test_derived_keys_are_the_documented_ones(device: str, key: str) -> None:
+    assert derive_key(DOCUMENTED_GROUP_KEY, device) == key
+
+
+def raw_token(key: str, resource: str, expiry: int, policy: str | None, order: str = "sr sig se skn") -> str:
+    """A token whose `sr` is signed and sent exactly as given."""
+    digest = hmac.digest(base64.b64decode(key), f"{resource}\n{expiry}".encode(), hashlib.sha256)
+    fields = {
+        "sr": resource,
+        "sig": quote(base64.b64encode(digest), safe=""),
+        "se": str(expiry),
+        "skn": policy,
+    }
+    return "SharedAccessSignature " + "&".join(
+        f"{name}={fields[name]}" for name in order.split() if fields[name]
+    )
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "localhost",
+        "LocalHost",
+        "localhost:8443",
+        "localhost%3a8443",
+        "localhost%3A8443",
+        "https://localhost:8443/",
+        "https%3A%2F%2Flocalhost%3A8443%2F",
+        "127.0.0.1:443",
+        "[::1]:8443",
+        "dps-local.azure-devices-provisioning.net",
+        "DPS-LOCAL.azure-devices-provisioning.net",
+    ],
+)
+async def test_service_tokens_are_read_in_every_spelling(rig: Rig, resource: str) -> None:
+    await rig.put_group()
+    expiry = int((rig.clock.now() + timedelta(hours=1)).timestamp())
+    for order in ("sr sig se skn", "skn se sig sr"):
+        token = raw_token(POLICY_KEY, resource, expiry, OWNER, order)
+        assert (await rig.call("GET", "/enrollmentGroups/g1", authorization=token)).status_code == 200
+
+
+async def test_both_keys_of_a_policy_are_good(rig: Rig) -> None:
+    await rig.put_group()
+    answer = await rig.call("GET", "/enrollmentGroups/g1", authorization=rig.owner(SECONDARY))
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "policy", "resource"),
+    [
+        (OTHER_KEY, OWNER, "localhost"),
+        (POLICY_KEY, "nobody", "localhost"),
+        (POLICY_KEY, "", "localhost"),
+        (POLICY_KEY, OWNER, "another.azure-devices-provisioning.net"),
+    ],
+)
+async def test_bad_service_tokens_are_401(rig: Rig, key: str, policy: str, resource: str) -> None:
+    answer = await rig.call("GET", "/enrollmentGroups/g1", authorization=rig.owner(key, policy, resource))
+    assert (answer.status_code, answer.json()["errorCode"]) == (401, 401000)
+
+
+HOSTILE_HEADERS = [
+    "",
+    "Bearer x",
+    "SharedAccessSignature",
+    "SharedAccessSignature ",
+    "SharedAccessSignature sr=&sig=&se=&skn=",
+    "SharedAccessSignature sr=localhost&sig=***&se=9999999999&skn=provisioningserviceowner",
+    "SharedAccessSignature sr=localhost&sig=%ff&se=9999999999&skn=provisioningserviceowner",
+    "SharedAccessSignature sr=localhost&sig=AAAA&se=1e9&skn=provisioningserviceowner",
+    "SharedAccessSignature sr=localhost&sig=AAAA&se=" + "9" * 5000,
+]
+
+
+@pytest.mark.parametrize("header", HOSTILE_HEADERS)
+async def test_hostile_authorization_headers_are_401(rig: Rig, header: str) -> None:
+    assert (await rig.call("GET", "/enrollmentGroups/g1", authorization=header)).status_code == 401
+    path = f"/{SCOPE}/registrations/dev-1/register?api-version=2021-10-01"
+    assert (await rig.http.put(path, headers={"authorization": header})).status_code == 401
+
+
+async def test_no_authorization_at_all_is_401(rig: Rig) -> None:
+    answer = await rig.http.get("/enrollmentGroups/g1?api-version=2021-10-01")
+    assert answer.status_code == 401
+
+
+async def test_service_token_expires_by_the_worlds_clock(rig: Rig) -> None:
+    token = rig.owner()
+    await rig.clock.advance(3599)
+    assert (await rig.call("GET", "/enrollmentGroups/g1", authorization=token)).status_code == 404
+    await rig.clock.advance(1)
+    assert (await rig.call("GET", "/enrollmentGroups/g1", authorization=token)).status_code == 401
+
+
+async def test_policies_open_only_what_they_allow() -> None:
+    reader = AccessPolicy("reader", OTHER_KEY, SECONDARY, frozenset({ENROLLMENT_READ, REGISTRATION_READ}))
+    async with Rig() as rig:
+        dps = ProvisioningService(
+            policies=[*rig.dps.policies, reader], world=rig.world, host_names=["dps.test"]
+        )
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(dps.asgi), base_url="https://dps.test"
+        ) as rig.http:
+            await rig.put_group()
+            token = rig.owner(OTHER_KEY, "reader", "dps.test")
+            tried = {
+                ("GET", "/enrollmentGroups/g1"): 200,
+                ("POST", "/registrations/g1/query"): 200,
+                ("GET", "/registrations/dev-1"): 404,
+                ("PUT", "/enrollmentGroups/g1"): 403,
+                ("DELETE", "/enrollmentGroups/g1"): 403,
+                ("POST", "/enrollmentGroups"): 403,
+                ("POST", "/enrollmentGroups/g1/attestationmechanism"): 403,
+                ("DELETE", "/registrations/dev-1"): 403,
+            }
+            found = {call: (await rig.call(*call, authorization=token)).status_code for call in tried}
+            assert found == tried
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        f"{SCOPE}/registrations/Dev:1",
+        f"{SCOPE}%2Fregistrations%2FDev%3A1",
+        f"{SCOPE}%2fregistrations%2fdev%3a1",
+        f"{SCOPE.upper()}%2fregistrations%2fDEV:1/",
+    ],
+)
+@pytest.mark.parametrize("policy", [None, "registration"])
+async def test_device_tokens_are_read_in_every_spelling(rig: Rig, resource: str, policy: str | None) -> None:
+    await rig.put_enrollment("Dev:1")
+    expiry = int((rig.clock.now() + timedelta(hours=1)).timestamp())
+    token = raw_token(PRIMARY, resource, expiry, policy, "se skn sr sig")
+    path = f"/{SCOPE}/registrations/Dev%3A1/register?api-version=2021-10-01"
+    assert (await rig.http.put(path, headers={"authorization": token})).status_code == 202
+
+
+async def test_expired_or_foreign_device_token_is_401002(rig: Rig) -> None:
+    await rig.put_enrollment()
+    path = f"/{SCOPE}/registrations/dev-1/register?api-version=2021-10-01"
+    expires = rig.clock.now() + timedelta(hours=1)
+    tokens = [
+        rig.token("dev-1", PRIMARY, seconds=-1),
+        rig.token("dev-1", OTHER_KEY),
+        rig.token("dev-2", PRIMARY),
+        sas.sign("0ne99999999/registrations/dev-1", PRIMARY, expires),
+    ]
+    for token in tokens:
+        answer = await rig.http.put(path, headers={"authorization": token})
+        assert (answer.status_code, answer.json()["errorCode"]) == (401, 401002)
+
+
+async def test_polling_needs_the_devices_key_too(rig: Rig) -> None:
+    await rig.put_group()
+    operation = (await rig.start("dev-1")).json()["operationId"]
+    assert (await rig.poll("dev-1", operation, OTHER_KEY)).status_code == 401
+    assert (await rig.look_up("dev-1", OTHER_KEY)).status_code == 401
+
+
+async def test_another_devices_operation_cannot_be_polled(rig: Rig) -> None:
+    await rig.put_group()
+    operation = (await rig.start("dev-1")).json()["operationId"]
+    assert (await rig.poll("dev-2", operation)).status_code == 404
+
+
+def test_connection_string_names_host_policy_and_key() -> None:
+    dps = ProvisioningService(policies=[AccessPolicy(OWNER, POLICY_KEY, SECONDARY)])
+    expected = f"HostName=localhost:8443;SharedAccessKeyName={OWNER};SharedAccessKey={POLICY_KEY}"
+    assert dps.connection_string("localhost:8443") == expected
+    with pytest.raises(KeyError):
+        dps.connection_string("localhost", "nobody")
+
+
+def test_custom_cannot_be_the_default_policy() -> None:
+    with pytest.raises(ValueError, match="custom"):
+        ProvisioningService(default_policy="custom")
