@@ -14,6 +14,9 @@ import logging
 import os
 import re
 import sys
+import threading
+import time
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,6 +25,7 @@ from local.host.context import CURRENT, THREAD, Invocation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_GATHER_SECONDS = 0.005
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -87,9 +91,49 @@ def _time(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class GatheringHandler(logging.StreamHandler[TextIO]):
+    """Writes records from a thread of its own, those of a few milliseconds at once.
+
+    The real worker hands records to a thread too, which sends them to the host: a function never waits for
+    the write. ``flush`` waits until all is written, as at the interpreter's end.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: deque[str] = deque()
+        self._writing = threading.Lock()
+        self._wanted = threading.Event()
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format the record now, for it may change; write it soon."""
+        try:
+            self._lines.append(self.format(record) + self.terminator)
+        except Exception:  # noqa: BLE001 - as logging's own handlers: a bad record must not fail the function
+            self.handleError(record)
+        else:
+            if not self._wanted.is_set():
+                self._wanted.set()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        with self._writing:
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if lines:
+                self.stream.write("".join(lines))
+                self.stream.flush()
+
+    def _write(self) -> None:
+        while True:
+            self._wanted.wait()
+            time.sleep(_GATHER_SECONDS)
+            self._wanted.clear()
+            self.flush()
+
+
 def make_handler(log_format: str, stream: TextIO) -> logging.Handler:
     """A handler that writes records as ``text`` or ``json`` with their invocation."""
-    handler = logging.StreamHandler(stream)
+    handler = GatheringHandler(stream)
     handler.addFilter(InvocationFilter())
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     return handler

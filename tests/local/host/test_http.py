@@ -168,6 +168,7 @@ async def test_log_lines_of_the_app_carry_function_and_invocation(run_app: Run) 
         )
     finally:
         logging.getLogger().removeHandler(handler)
+    handler.flush()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     warning, error = [line for line in lines if line.get("function") == "raises"]
     assert (warning["logger"], warning["message"]) == ("app", "about to fail")
@@ -182,6 +183,7 @@ def test_hostile_text_cannot_forge_a_log_line() -> None:
     stream = io.StringIO()
     handler = make_handler("text", stream)
     handler.handle(logging.LogRecord("app", logging.INFO, "", 0, "a\n2026 ERROR \x1b[31m\u202e", (), None))
+    handler.flush()
     assert stream.getvalue().splitlines()[1] == "    2026 ERROR \\x1b[31m\\x202e"
 
 
@@ -206,6 +208,7 @@ async def test_thread_of_the_app_logs_under_the_invocation_it_names(run_app: Run
         logging.getLogger("app").warning("outside")
     finally:
         logging.getLogger("app").removeHandler(handler)
+    handler.flush()
     lines = {line["message"]: line for line in map(json.loads, stream.getvalue().splitlines())}
     assert lines["from a thread"]["invocation"] == "an-invocation"
     assert "invocation" not in lines["outside"]
