@@ -71,7 +71,7 @@ def parse(body: bytes, dps: str, *, limit: int = BODY_LIMIT) -> Facts:
 
 def _decode(body: bytes) -> Mapping[str, Any]:
     try:
-        request = _DECODER.decode(body.decode("utf-8-sig"))
+        request = _DECODER.decode(body.decode().removeprefix("\ufeff"))
     except RecursionError:
         raise NotAllocatable(400, "body", "JSON nested too deeply") from None
     except ValueError:

@@ -18,8 +18,11 @@ EVENTS: Mapping[str, str] = {
 }
 """Every event this app writes, and what it means."""
 
-_WARNINGS = frozenset({"allocation_refused", "policy_unavailable"})
-_ERRORS = frozenset({"allocation_broken"})
+_LEVELS: Mapping[str, int] = {
+    "allocation_refused": logging.WARNING,
+    "allocation_broken": logging.ERROR,
+    "policy_unavailable": logging.ERROR,
+}
 
 FLUSH_SECONDS = 60.0
 """How often measures are written out, at most; they ride on the next measurement after that."""
@@ -37,9 +40,11 @@ class LogTelemetry:
 
     def event(self, name: str, **fields: object) -> None:
         """Write one event as a line of JSON; control characters in values are escaped."""
-        level = logging.ERROR if name in _ERRORS else logging.WARNING if name in _WARNINGS else logging.INFO
+        level = _LEVELS.get(name, logging.INFO)
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", self._encoder.encode({"event": name, **fields}))
+            text = self._encoder.encode({"event": name, **fields})
+            # Not logger.log: it would walk the stack for a call site, which says nothing about an event.
+            self._logger.handle(self._logger.makeRecord(self._logger.name, level, "", 0, text, (), None))
 
     def measure(self, name: str, value: float, **dimensions: str) -> None:
         """Fold one value into its metric."""

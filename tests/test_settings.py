@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import TABLE, Role, Settings, SettingsError
-
-README = Path(__file__).parents[1] / "README.md"
+from settings import Role, Settings, SettingsError
 
 
 def test_defaults_hold_where_nothing_or_blanks_are_set() -> None:
@@ -22,12 +20,3 @@ def test_values_are_read() -> None:
 def test_a_bad_value_is_refused_by_name_with_the_fix() -> None:
     with pytest.raises(SettingsError, match=r"APP_ROLE.*'web'.*all, allocation, lifecycle"):
         Settings.read({"APP_ROLE": "web"})
-
-
-@pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
-def test_readme_has_each_setting_with_its_default_and_meaning(setting: object) -> None:
-    name, default, meaning = (getattr(setting, member) for member in ("name", "default", "meaning"))
-    assert (
-        f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |".replace("|  |", "| |")
-        in README.read_text()
-    )

@@ -63,7 +63,8 @@ class TextFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
-        text = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text).replace("\n", "\n    ")
+        if not text.isprintable():
+            text = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text).replace("\n", "\n    ")
         return f"{_time(record)} {record.levelname:<7}{who} {record.name}: {text}"
 
 

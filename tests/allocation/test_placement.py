@@ -99,7 +99,11 @@ def test_the_ranking_holds_every_hub_of_weight_once(
 
 @pytest.mark.parametrize(
     ("weights", "within"),
-    [(dict.fromkeys(range(10), 1.0), 0.05), ({0: 1.0, 1: 3.0}, 0.05), ({0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}, 0.06)],
+    [
+        (dict.fromkeys(range(10), 1.0), 0.05),
+        ({0: 1.0, 1: 3.0}, 0.05),
+        ({0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}, 0.06),
+    ],
 )
 def test_shares_of_a_hundred_thousand_devices_follow_the_weights(
     weights: dict[int, float], within: float

@@ -105,6 +105,13 @@ async def test_hostile_bodies_get_an_answer_of_the_table_and_no_foreign_hub(raw:
     await check(raw)
 
 
+@pytest.mark.soak
+@given(bodies)
+@settings(max_examples=100_000, deadline=None)
+async def test_a_hundred_thousand_hostile_bodies_get_an_answer_of_the_table(raw: bytes) -> None:
+    await check(raw)
+
+
 async def test_a_placed_device_gets_200_and_its_decision_is_logged_whole() -> None:
     heard = Heard()
     reply = await allocator(heard).answer(json.dumps(body(current=hub("B"))).encode(), "factory")

@@ -115,6 +115,9 @@ def targets(folder: Path) -> Iterator[list[Target]]:
             Target("bare starlette route", ports[0], "/bare", BODY),
             Target("no-op function", ports[1], f"/api/noop?code={peer_keys['noop']}", BODY),
             Target("first-hub function", ports[1], f"/api/first?code={peer_keys['first']}", BODY),
+            Target(
+                "first-hub function that logs it", ports[1], f"/api/logged?code={peer_keys['logged']}", BODY
+            ),
             Target("webhook", ports[2], f"/api/allocate?code={app_keys['allocate']}", BODY),
         ]
         for target in found:
@@ -150,10 +153,11 @@ def latency(rounds: int, scale: float, tell: Callable[[str], None]) -> tuple[lis
                 )
                 for target in found
             ]
-            bare, noop, first, webhook = (medians[target.name] for target in found)
+            bare, noop, first, logged, webhook = (medians[target.name] for target in found)
             for what, over, under, aim in (
                 ("no-op function / bare starlette", noop, bare, 2.0),
                 ("webhook / first-hub function", webhook, first, 1.5),
+                ("webhook / first-hub function that logs it", webhook, logged, None),
                 ("webhook / bare starlette", webhook, bare, None),
             ):
                 ratio = statistics.median(a / b for a, b in zip(over, under, strict=True))
