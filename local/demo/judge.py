@@ -146,4 +146,4 @@ def twins(hubs: Iterable[IotHub], devices: Collection[str], tags: Mapping[str, A
         device: hub.devices[device].twin.tags for hub in hubs for device in devices if device in hub.devices
     }
     bad = [device for device in devices if found.get(device) != tags]
-    return _all_of(f"each twin starts with what {source} says", devices, bad)
+    return _all_of(f"each twin starts as {source} says", devices, bad)

@@ -129,8 +129,8 @@ class MainJob:
         self._screen.check(
             judge.placed_legally(survey, self._fleet, HUBS),
             judge.shares(survey, self._fleet, HUBS),
-            judge.twins(self._stack.hubs, presses, PRESS_TAGS, "the policy's rule"),
-            judge.twins(self._stack.hubs, lines, LINE_TAGS, "the enrollment (the policy says nothing)"),
+            judge.twins(self._stack.hubs, presses, PRESS_TAGS, "the policy's rule for presses"),
+            judge.twins(self._stack.hubs, lines, LINE_TAGS, "the enrollment, where no rule does,"),
         )
 
     def _explain_one(self) -> None:
