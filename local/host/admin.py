@@ -117,7 +117,7 @@ class AdminApi:
             "name": function.name,
             "href": f"{base_url}/admin/functions/{function.name}",
             "language": "python",
-            "isDisabled": False,
+            "isDisabled": function.disabled,
             "config": {"bindings": list(function.bindings)},
         }
         if function.kind == HTTP:

@@ -1,12 +1,15 @@
-"""The ``context`` parameter of a function, and who is running: for the log."""
+"""The ``context`` parameter of a function, and who is running: for the log.
+
+What the classes here have is what the worker's own have. Like those they do not derive from the library's
+abstract ones, whose ``RetryContext`` differs.
+"""
 
 from __future__ import annotations
 
 import contextvars
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
-
-import azure.functions as func
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,13 +30,11 @@ THREAD = threading.local()
 lines carry it (documented for the Python worker)."""
 
 
-class TraceContext(func._abc.TraceContext):  # noqa: SLF001  the base class has no public name
+class TraceContext:
     """W3C trace headers as the caller sent them; empty where there were none.
 
     The real host starts a span of its own when telemetry is on, so there the parent differs.
     """
-
-    __slots__ = ("_parent", "_state")
 
     def __init__(self, parent: str, state: str) -> None:
         self._parent = parent
@@ -71,34 +72,33 @@ class TraceContext(func._abc.TraceContext):  # noqa: SLF001  the base class has 
         return {}
 
 
-class RetryContext(func._abc.RetryContext):  # noqa: SLF001  the base class has no public name
-    """Always a first attempt: this host retries nothing."""
+@dataclass(frozen=True)
+class RpcException:
+    """Why the attempt before failed."""
 
-    __slots__ = ()
-
-    @property
-    def retry_count(self) -> int:
-        """Zero."""
-        return 0
-
-    @property
-    def max_retry_count(self) -> int:
-        """Zero."""
-        return 0
-
-    @property
-    def exception(self) -> func._abc.RpcException:
-        """None, though the library's type does not say so."""
-        return None  # type: ignore[return-value]
+    source: str
+    stack_trace: str
+    message: str
 
 
-_FIRST_ATTEMPT = RetryContext()
+@dataclass(frozen=True)
+class RetryContext:
+    """How often this invocation has been tried.
+
+    The library's documentation speaks of an ``exception``; the worker gives ``rpc_exception``.
+    """
+
+    retry_count: int
+    max_retry_count: int
+    rpc_exception: RpcException
 
 
-class Context(func.Context):
+_FIRST_ATTEMPT = RetryContext(0, 0, RpcException("", "", ""))
+"""This host retries nothing."""
+
+
+class Context:
     """What the app gets as its ``context`` parameter."""
-
-    __slots__ = ("_directory", "_invocation", "_trace")
 
     def __init__(self, invocation: Invocation, directory: str, headers: Mapping[str, str]) -> None:
         self._invocation = invocation
@@ -117,13 +117,13 @@ class Context(func.Context):
 
     @property
     def function_directory(self) -> str:
-        """The directory of the app."""
+        """The directory of the file that holds the function."""
         return self._directory
 
     @property
-    def thread_local_storage(self) -> type[threading.local]:
+    def thread_local_storage(self) -> threading.local:
         """Where threads of the app put ``invocation_id`` so that their log lines carry it."""
-        return THREAD  # type: ignore[return-value]  # the library says the class and means an instance
+        return THREAD
 
     @property
     def trace_context(self) -> TraceContext:

@@ -98,12 +98,21 @@ def resolve_settings(text: str, environment: Mapping[str, str] = os.environ) -> 
     """
 
     def value_of(found: re.Match[str]) -> str:
-        name = found.group(1)
-        if name in environment:
-            return environment[name]
-        for other, value in environment.items():
-            if other.lower() == name.lower():
-                return value
-        raise UnknownSettingError(name)
+        value = _find(found.group(1), environment)
+        if value is None:
+            raise UnknownSettingError(found.group(1))
+        return value
 
     return _SETTING.sub(value_of, text)
+
+
+def is_enabled(name: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a setting is ``1`` or ``true``, as the real host reads its switches."""
+    return (_find(name, environment) or "").lower() in {"1", "true"}
+
+
+def _find(name: str, environment: Mapping[str, str]) -> str | None:
+    """A setting's value, its name matched without regard to case."""
+    if name in environment:
+        return environment[name]
+    return next((value for other, value in environment.items() if other.lower() == name.lower()), None)

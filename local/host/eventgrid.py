@@ -43,7 +43,7 @@ class EventGridWebhook:
             return RawResponse(401)
         name = query.get("functionname", "")
         invoker = self._invokers.get(name)
-        if invoker is None:
+        if invoker is None or invoker.function.disabled:  # a disabled one has no listener
             known = ", ".join(self._invokers) or "none"
             _log.warning("a delivery for %r: there is no such Event Grid function; known: %s", name, known)
             return RawResponse(404, _TEXT, f"cannot find function: '{name}'".encode())

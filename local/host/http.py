@@ -46,6 +46,17 @@ class Endpoint(NamedTuple):
 
     invoker: Invoker
     lock: Lock | None
+    disabled: Lock | None = None
+    """Of a disabled function: what opens it all the same."""
+
+    def refusal(self, key: str | None) -> int | None:
+        """The status for one who may not call it; None lets in.
+
+        The key is looked at before all else [source: the host's invocation middleware].
+        """
+        if self.lock is not None and not self.lock.opens(key):
+            return 401
+        return 404 if self.disabled is not None and not self.disabled.opens(key) else None
 
 
 class HttpHost:
@@ -106,8 +117,8 @@ class HttpHost:
         if found is None:
             return _HOME if path == "/" and method in {"GET", "HEAD"} else RawResponse(404)
         endpoint, parameters = found
-        if endpoint.lock is not None and not endpoint.lock.opens(_presented_key(headers, pairs)):
-            return RawResponse(401)
+        if refused := endpoint.refusal(_presented_key(headers, pairs)):
+            return RawResponse(refused)
         query = scope["query_string"].decode("latin-1")
         url = f"{scope['scheme']}://{_host(scope, headers)}{path}"
         return await endpoint.invoker.http(

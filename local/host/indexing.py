@@ -1,7 +1,7 @@
 """Turns the library's Function objects into what this host serves, and refuses what it cannot.
 
-The checks on parameters and annotations are the worker's [source: the worker's function registry]: the local
-library accepts such functions silently, the worker fails them when it loads them.
+The checks on parameters, annotations and retry policies are the worker's: the library accepts such functions
+silently, the worker then refuses the whole app. A test holds them against Microsoft's own runtime library.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import inspect
 import json
 import os
 import re
+import time
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.functions import get_binding_registry
 
-from local.host.environment import UnknownSettingError, resolve_settings
+from local.host.environment import UnknownSettingError, is_enabled, resolve_settings
 from local.host.errors import AppError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ EVENT_GRID = "eventGridTrigger"
 _RUN_HERE = (HTTP, TIMER, EVENT_GRID)
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_\-]{0,127}")
 _RETURN = "$return"
+_RAW = (str, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +51,27 @@ class IndexedFunction:
     is_async: bool
     wants_context: bool
     directory: str
+    """Of the file that holds the function, which need not be the app's."""
+    takes_raw: bool = False
+    """The parameter is annotated ``str`` or ``bytes``: the worker then converts nothing."""
+    disabled: bool = False
+    """Nothing triggers it; the master key still does."""
     warnings: tuple[str, ...] = ()
     """What the real host accepts without a word though it cannot have been meant."""
 
 
 def index(
-    functions: Iterable[Function], directory: str, environment: Mapping[str, str] = os.environ
+    functions: Iterable[Function], environment: Mapping[str, str] = os.environ
 ) -> list[IndexedFunction]:
     """Check and describe each function.
 
     Raises:
         AppError: a function that this host, or the real worker, cannot run. The message names it.
     """
-    return [_index_one(function, directory, environment) for function in functions]
+    return [_index_one(function, environment) for function in functions]
 
 
-def _index_one(function: Function, directory: str, environment: Mapping[str, str]) -> IndexedFunction:
+def _index_one(function: Function, environment: Mapping[str, str]) -> IndexedFunction:
     name = str(function.get_function_name())
     if not _NAME.fullmatch(name):
         raise AppError(
@@ -90,7 +98,9 @@ def _index_one(function: Function, directory: str, environment: Mapping[str, str
     if kind == HTTP and len(bindings) == 1:
         raise AppError(f"function {name!r}: an HTTP trigger without an HTTP output binding cannot answer")
     call = function.get_user_function()
-    wants_context = _check_parameters(name, call, trigger, has_return=len(bindings) > 1)
+    _check_retry_policy(name, function)
+    hints = _hints(name, call)
+    wants_context = _check_parameters(name, call, hints, trigger, has_return=len(bindings) > 1)
     return IndexedFunction(
         name=name,
         kind=kind,
@@ -100,7 +110,9 @@ def _index_one(function: Function, directory: str, environment: Mapping[str, str
         call=call,
         is_async=inspect.iscoroutinefunction(call),
         wants_context=wants_context,
-        directory=directory,
+        directory=_directory(name, call),
+        takes_raw=hints.get(str(trigger["name"])) in _RAW,
+        disabled=_is_disabled(name, environment),
         warnings=tuple(_warnings(function, kind)),
     )
 
@@ -123,15 +135,60 @@ def _resolved(binding: Mapping[str, Any], name: str, environment: Mapping[str, s
         ) from None
 
 
+def _is_disabled(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether a setting says so; the second spelling is for systems whose variables take no dots."""
+    return is_enabled(f"AzureWebJobs.{name}.Disabled", environment) or is_enabled(
+        f"AzureWebJobs_{name}_Disabled", environment
+    )
+
+
+def _directory(name: str, call: Callable[..., Any]) -> str:
+    try:
+        return str(Path(inspect.getfile(call)).parent)
+    except TypeError as error:
+        raise AppError(
+            f"function {name!r}: the worker takes a plain Python function only: {error}"
+        ) from error
+
+
+def _hints(name: str, call: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(call)
+    except Exception as error:
+        raise AppError(f"function {name!r}: its annotations cannot be resolved: {error}") from error
+
+
+def _check_retry_policy(name: str, function: Function) -> None:
+    policy = function.get_settings_dict("retry_policy")  # type: ignore[no-untyped-call, unused-ignore]
+    if not policy:
+        return
+    strategy = policy.get("strategy")
+    if strategy not in {"fixed_delay", "exponential_backoff"}:
+        raise AppError(
+            f"function {name!r}: unknown retry strategy {strategy!r}; use fixed_delay or exponential_backoff"
+        )
+    given = [policy.get("minimum_interval"), policy.get("maximum_interval")]
+    intervals = [policy.get("delay_interval")] if strategy == "fixed_delay" else filter(None, given)
+    try:
+        int(policy["max_retry_count"])
+        for interval in intervals:
+            time.strptime(str(interval), "%H:%M:%S")
+    except (KeyError, TypeError, ValueError) as error:
+        raise AppError(
+            f"function {name!r}: bad retry policy: {error}; counts are whole numbers, intervals HH:MM:SS"
+        ) from error
+
+
 def _check_parameters(
-    name: str, call: Callable[..., Any], trigger: Mapping[str, Any], *, has_return: bool
+    name: str,
+    call: Callable[..., Any],
+    hints: Mapping[str, Any],
+    trigger: Mapping[str, Any],
+    *,
+    has_return: bool,
 ) -> bool:
     """Check the signature as the worker does; answer whether the function takes a ``context``."""
     parameters = dict(inspect.signature(call).parameters)
-    try:
-        hints = typing.get_type_hints(call)
-    except Exception as error:
-        raise AppError(f"function {name!r}: its annotations cannot be resolved: {error}") from error
     bound = str(trigger["name"])
     wants_context = "context" in parameters and bound != "context"
     if wants_context:
@@ -144,7 +201,8 @@ def _check_parameters(
     if extra := sorted(set(parameters) - {bound}):
         raise AppError(f"function {name!r}: the parameters {', '.join(extra)} have no binding; remove them")
     converter = get_binding_registry().get(trigger["type"])  # type: ignore[no-untyped-call]
-    _check_hint(name, bound, hints, converter.check_input_type_annotation)
+    if hints.get(bound) not in _RAW:
+        _check_hint(name, bound, hints, converter.check_input_type_annotation)
     if has_return:
         output = get_binding_registry().get("http")  # type: ignore[no-untyped-call]
         _check_hint(name, "return", hints, output.check_output_type_annotation)

@@ -20,6 +20,8 @@ from azure.functions import HttpResponse, get_binding_registry
 from azure.functions.meta import Datum
 
 from local.host.context import CURRENT, THREAD, Context, Invocation
+from local.host.cookies import set_cookie
+from local.host.indexing import EVENT_GRID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,7 +77,9 @@ class Invoker:
         self._parameter = function.parameter
         self._is_async = function.is_async
         self._wants_context = function.wants_context
-        self._decode = registry.get(function.kind).decode
+        self._decode = _raw if function.takes_raw else registry.get(function.kind).decode
+        data_type = str(function.trigger.get("dataType")) if function.kind == EVENT_GRID else ""
+        self._json = _JSON_AS.get(data_type.upper(), _json)
         self._encode = registry.get("http").encode
 
     async def http(self, request: RawRequest) -> RawResponse:
@@ -106,7 +110,8 @@ class Invoker:
         Raises:
             FunctionFailed: it failed; that is logged already.
         """
-        await self._run(Datum(json.dumps(value), "json"), _NO_HEADERS, self._nothing)
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        await self._run(self._json(text), _NO_HEADERS, self._nothing)
 
     async def _run(
         self, datum: Datum, headers: Mapping[str, str], finish: Callable[[Any], Outcome]
@@ -115,7 +120,7 @@ class Invoker:
         token = CURRENT.set(invocation)
         THREAD.invocation_id = invocation.id
         try:
-            arguments = {self._parameter: self._decode(datum, trigger_metadata=_NO_METADATA)}
+            arguments = {self._parameter: self._argument(datum)}
             if self._wants_context:
                 arguments["context"] = Context(invocation, self.function.directory, headers)
             if self._is_async:
@@ -125,7 +130,7 @@ class Invoker:
             return finish(result)
         except Exception as error:
             _log.exception("function %s failed", self._name)
-            raise FunctionFailed(str(error)) from error
+            raise FunctionFailed(_text(error)) from error
         except asyncio.CancelledError as error:
             # The function's own doing (it awaited something cancelled) is a failure; the host's is not.
             task = asyncio.current_task()
@@ -135,6 +140,15 @@ class Invoker:
             raise FunctionFailed("the function was cancelled") from error
         finally:
             CURRENT.reset(token)
+
+    def _argument(self, datum: Datum) -> Any:
+        try:
+            return self._decode(datum, trigger_metadata=_NO_METADATA)
+        except NotImplementedError:
+            raise TypeError(
+                f"the trigger of function {self._name!r} hands over {datum.type}, which cannot be converted: "
+                "remove its data_type"
+            ) from None
 
     def _nothing(self, result: object) -> None:
         """The worker's own rule: a function without a ``$return`` binding must return nothing."""
@@ -147,7 +161,10 @@ class Invoker:
 
         def call() -> Any:
             THREAD.invocation_id = invocation.id
-            return self._call(**arguments)
+            try:
+                return self._call(**arguments)
+            finally:
+                THREAD.invocation_id = None
 
         run = functools.partial(contextvars.copy_context().run, call)
         return await asyncio.get_running_loop().run_in_executor(self._executor, run)
@@ -172,10 +189,8 @@ class Invoker:
         value = datum.value
         status = _status(self._name, value["status_code"].value)
         headers = [(name.lower(), text.value) for name, text in value["headers"].items()]
-        # The library parses Set-Cookie into cookies; they are written out by the standard library, which
-        # sorts the attributes.
         headers.extend(
-            ("set-cookie", morsel.OutputString()) for jar in value["cookies"] or () for morsel in jar.values()
+            ("set-cookie", set_cookie(morsel)) for jar in value["cookies"] or () for morsel in jar.values()
         )
         return RawResponse(status, tuple(headers), value["body"].value)
 
@@ -191,6 +206,33 @@ def _status(function: str, value: Any) -> int:
     if not 100 <= status <= 599:
         raise ValueError(f"function {function!r} returned the status {status}, which HTTP does not have")
     return status
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  the app's own class, with a __str__ that fails
+        return "Unhandled exception in function. Could not serialize original exception message."
+
+
+def _json(text: str) -> Datum:
+    return Datum(text, "json")
+
+
+# What the data_type of an Event Grid trigger makes of an event [source: the host's message conversion]. What
+# it makes of a timer is not known, and not done.
+_JSON_AS: Mapping[str, Callable[[str], Datum]] = {
+    "STRING": lambda text: Datum(text, "string"),
+    "BINARY": lambda text: Datum(text.encode(), "bytes"),
+}
+
+
+def _raw(datum: Datum, *, trigger_metadata: Mapping[str, Any]) -> Any:
+    """The worker's own converter for a parameter annotated ``str`` or ``bytes``: it converts nothing."""
+    del trigger_metadata
+    if datum.type == "http":
+        raise ValueError("an HTTP request cannot be taken as str or bytes: use func.HttpRequest")
+    return datum.value
 
 
 def _strings(values: Mapping[str, str]) -> dict[str, Datum]:

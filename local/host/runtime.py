@@ -88,10 +88,12 @@ def load(
         HostError: the state cannot be used.
     """
     configuration = read_configuration(directory)
-    functions = tuple(index(load_functions(directory, module_name), str(directory), environment))
+    functions = tuple(index(load_functions(directory, module_name), environment))
     for function in functions:
         for warning in function.warnings:
             _log.warning("function %s %s", function.name, warning)
+        if function.disabled:
+            _log.warning("function %s is disabled by a setting", function.name)
     names = [function.name for function in functions]
     keys = make_keys(names) if state is None else stored_keys(state, names)
     threads = ThreadPoolExecutor(_thread_count(environment), thread_name_prefix=THREAD_PREFIX)
@@ -173,7 +175,8 @@ def _routes(
                 f"function {function.name!r}: unknown auth level {level!r}; use func.AuthLevel.ANONYMOUS, "
                 "FUNCTION or ADMIN"
             )
-        routes.append(Route(template, methods, Endpoint(invokers[function.name], lock[level])))
+        unlock = keys.for_admin() if function.disabled else None
+        routes.append(Route(template, methods, Endpoint(invokers[function.name], lock[level], unlock)))
     return RouteTable(routes)
 
 

@@ -123,6 +123,8 @@ class Timers:
         """
         now = self._clock.now()
         for timer in self._timers.values():
+            if timer.invoker.function.disabled:
+                continue
             schedule = timer.settings.schedule
             timer.status = first_status(schedule, now)
             if timer.monitored:
@@ -144,7 +146,7 @@ class Timers:
         now = self._clock.now()
         for timer in self._timers.values():
             due = timer.at_once or (timer.status.next is not None and now >= timer.status.next)
-            if due and not timer.running:
+            if due and not timer.running and not timer.invoker.function.disabled:
                 timer.running = True
                 self._background.start(self._run(timer, now))
 
@@ -156,7 +158,7 @@ class Timers:
             waits = [
                 (timer.status.next - now).total_seconds()
                 for timer in self._timers.values()
-                if timer.status.next is not None and not timer.running
+                if timer.status.next is not None and not timer.running and not timer.invoker.function.disabled
             ]
             await self._clock.sleep(max(_SHORTEST_SLEEP, min([_LONGEST_SLEEP, *waits])))
 

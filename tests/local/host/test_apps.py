@@ -57,7 +57,7 @@ GOOD = TIMER.format("0 0 * * * *")
         ),
         ("@app.route(route='a')\ndef f(req: 'Nobody'): ...\n", "annotations cannot be resolved"),
         ("@app.route(route='a')\ndef f(req) -> int: ...\n", "return value is annotated int"),
-        ("@app.event_grid_trigger(arg_name='e')\ndef f(e: str): ...\n", "parameter 'e' is annotated str"),
+        ("@app.event_grid_trigger(arg_name='e')\ndef f(e: dict): ...\n", "parameter 'e' is annotated dict"),
         (
             "@app.event_grid_trigger(arg_name='e')\ndef f(e: func.EventGridEvent | func.CloudEvent): ...\n",
             "which the worker refuses",

@@ -1,5 +1,6 @@
 """One invocation, without a server around it."""
 
+import dataclasses
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
+from local.host.context import THREAD
 from local.host.indexing import IndexedFunction
 from local.host.invocation import FunctionFailed, Invoker, RawRequest, RawResponse
 
@@ -95,3 +97,11 @@ async def test_failure_of_a_json_function_carries_its_text() -> None:
 
     with pytest.raises(FunctionFailed, match="what went wrong"):
         await invoker(call, kind="timerTrigger").json({"IsPastDue": False})
+
+
+async def test_thread_of_a_plain_function_is_left_without_its_invocation() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        function = invoker(lambda value: str(THREAD.invocation_id)).function
+        runner = Invoker(dataclasses.replace(function, is_async=False), executor)
+        assert len((await runner.http(REQUEST)).body) == 36
+        assert executor.submit(lambda: THREAD.invocation_id).result() is None
