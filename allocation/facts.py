@@ -95,7 +95,7 @@ Decision = Placed | Rejected | Wait
 
 
 def linked(names: "list[str] | tuple[str, ...]") -> dict[HubKey, str]:
-    """Index host names by their comparable form; of two spellings of one hub the first counts, blanks none."""
+    """Index host names by their comparable form; of two spellings of a hub the first counts, blanks none."""
     hubs: dict[HubKey, str] = {}
     for name in names:
         if key := hub_key(name):

@@ -6,8 +6,8 @@ import itertools
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Protocol, TypeVar
@@ -134,7 +134,8 @@ _SECRET_TEXT = re.compile(
 )
 _CONTAINERS = frozenset({"symmetrickey"})  # an object of keys, whose members have secret names of their own
 _MOST_ITEMS = 50
-_MOST_RECORDS = 5  # of a page: ten thousand calls are kept
+EXCERPT_ITEMS = 5
+"""How many records of a page are kept: ten thousand calls are."""
 _MOST_DEPTH = 12
 _MOST_TEXT = 4096
 
@@ -150,9 +151,13 @@ def redact(value: Any, depth: int = 0) -> Any:
         return "…"
     if isinstance(value, Mapping):
         return {name: _redact_member(str(name), inner, depth) for name, inner in value.items()}
-    most = _MOST_RECORDS if value and isinstance(value[0], Mapping | list | tuple) else _MOST_ITEMS
-    cut = [redact(inner, depth + 1) for inner in value[:most]]
-    return cut if len(value) <= most else [*cut, f"… {len(value) - most} more"]
+    most = EXCERPT_ITEMS if value and isinstance(value[0], Mapping | list | tuple) else _MOST_ITEMS
+    return _cut(value[:most], len(value), depth)
+
+
+def _cut(kept: Sequence[Any], length: int, depth: int) -> list[Any]:
+    shown = [redact(inner, depth + 1) for inner in kept]
+    return shown if length <= len(kept) else [*shown, f"… {length - len(kept)} more"]
 
 
 def _redact_member(name: str, value: Any, depth: int) -> Any:
@@ -162,6 +167,16 @@ def _redact_member(name: str, value: Any, depth: int) -> Any:
     if _SECRET_NAMES.search(name) and not holds_keys:
         return MASK
     return redact(value, depth + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The start of a list that a journal need not read before somebody reads the journal."""
+
+    length: int
+    """Items of the whole list."""
+    read: Callable[[], Sequence[Any]]
+    """The first of them, as JSON values; it should hold on to no more than those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +200,14 @@ class Journal:
         self._calls: deque[Call] = deque(maxlen=limit)
 
     def __iter__(self) -> Iterator[Call]:
-        return iter(tuple(self._calls))
+        return map(_told, tuple(self._calls))
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def of(self, service: str) -> tuple[Call, ...]:
         """The kept calls of one emulated service."""
-        return tuple(call for call in self._calls if call.service == service)
+        return tuple(_told(call) for call in self._calls if call.service == service)
 
     def record(
         self,
@@ -205,9 +220,19 @@ class Journal:
         request: Any = None,
         response: Any = None,
     ) -> None:
-        """Keep one call; whatever is secret in it is masked before it is kept."""
-        call = Call(at, service, method, redact(path), status, redact(request), redact(response))
-        self._calls.append(call)
+        """Keep one call; whatever is secret in it is masked before it is kept.
+
+        An `Excerpt` as `response` is kept as it is; it is read, and then masked, each time the journal is.
+        """
+        kept = response if isinstance(response, Excerpt) else redact(response)
+        self._calls.append(Call(at, service, method, redact(path), status, redact(request), kept))
+
+
+def _told(call: Call) -> Call:
+    kept = call.response
+    if not isinstance(kept, Excerpt):
+        return call
+    return replace(call, response=_cut(kept.read()[:EXCERPT_ITEMS], kept.length, 0))
 
 
 @dataclass(slots=True)

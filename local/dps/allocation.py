@@ -24,11 +24,17 @@ def choose(policy: str, registration_key: str, hubs: Sequence[IotHub]) -> IotHub
     """The hub a policy of DPS's own chooses, None if it may choose none.
 
     `static` takes the one hub named, whatever its `applyAllocationPolicy` (the policies in that
-    setting's name do the choosing; whether it holds for a named hub is unknown). `geoLatency` is a
-    stand-in: there are no latencies on one machine, so it does as `hashed`.
+    setting's name do the choosing; whether it holds for a named hub is unknown).
     """
+    if policy == "geoLatency":
+        return stand_in_for_geo_latency(registration_key, hubs)
     if policy == "static":
         return hubs[0] if hubs else None
+    return hashed(registration_key, hubs)
+
+
+def stand_in_for_geo_latency(registration_key: str, hubs: Sequence[IotHub]) -> IotHub | None:
+    """One machine has no latencies to compare: as `hashed`."""
     return hashed(registration_key, hubs)
 
 

@@ -1,8 +1,10 @@
 """The ASGI application: routing as tolerant as the real clients need it, errors, the journal."""
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -11,7 +13,8 @@ from local.dps.behaviour import Behaviour
 from local.dps.device_api import DeviceApi
 from local.dps.enrollments import KINDS, Kind
 from local.dps.errors import DpsError
-from local.dps.policies import AccessPolicy
+from local.dps.limits import Throttle
+from local.dps.policies import Access, AccessPolicy
 from local.dps.service_api import ServiceApi
 from local.dps.wire import Request, Response
 from local.world import World
@@ -47,15 +50,16 @@ class DpsApp:
         access: Sequence[AccessPolicy],
         service: ServiceApi,
         device: DeviceApi,
+        operations: Throttle,
         world: World,
         behaviour: Behaviour,
     ) -> None:
         self._name = name
         self._id_scope = id_scope.lower()
-        self._hosts = frozenset(host.lower() for host in hosts)
-        self._access = tuple(access)
+        self._access = Access(access, hosts)
         self._service = service
         self._device = device
+        self._operations = operations
         self._world = world
         self._behaviour = behaviour
 
@@ -98,6 +102,13 @@ class DpsApp:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
+    def answer(self, request: Request, *, keep: bool = True) -> Response:
+        """Answer a request that came by another way than HTTP; `keep`: tell the journal of it."""
+        response = self._answer(request, too_large=len(request.body) > self._behaviour.message_limit)
+        if keep:
+            self._journal(request, response)
+        return response
+
     def _answer(self, request: Request, *, too_large: bool) -> Response:
         limit = self._behaviour.message_limit
         try:
@@ -115,9 +126,11 @@ class DpsApp:
         route = self._route(request)
         if route.permission is not None:
             header, now = request.headers.get("authorization"), self._world.clock.now()
-            policies.authorize(header, self._access, self._hosts, route.permission, now)
+            self._access.check(header, route.permission, now)
         if request.query.get("api-version") not in API_VERSIONS:
             raise DpsError(errors.BAD_REQUEST, f"api-version must be one of {', '.join(API_VERSIONS)}.")
+        if route.permission is not None:
+            self._operations.take()
         return route.handler
 
     def _error(self, error: DpsError) -> Response:
@@ -190,6 +203,7 @@ class DpsApp:
                 return {}
 
     def _journal(self, request: Request, response: Response) -> None:
+        given = response.value
         try:
             sent = wire.parse_json(request.body) if request.body.strip() else None
         except DpsError:
@@ -201,7 +215,7 @@ class DpsApp:
             "/" + "/".join(request.segments),
             response.status,
             request=sent,
-            response=response.value,
+            response=given.excerpt() if isinstance(given, wire.Rendered) else given,
         )
 
 
@@ -228,8 +242,10 @@ def _request(scope: Message, body: bytes) -> Request:
     raw = scope.get("raw_path") or scope["path"].encode()
     path = raw.decode("latin-1").partition("?")[0]
     segments = tuple(unquote(part) for part in path.split("/") if part)
-    query = parse_qsl(
-        scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True, max_num_fields=None
-    )
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    return Request(scope["method"], segments, dict(query), headers, body)
+    return Request(scope["method"], segments, _query(scope.get("query_string", b"")), headers, body)
+
+
+@lru_cache(maxsize=64)  # of one client all are alike
+def _query(raw: bytes) -> Mapping[str, str]:
+    return MappingProxyType(dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)))

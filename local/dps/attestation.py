@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from local.dps import keys as symmetric_keys
+from local.dps import shapes
 from local.dps.errors import BAD_REQUEST, DpsError
 from local.dps.keys import SymmetricKeys
 from local.dps.wire import timestamp
@@ -68,10 +69,9 @@ def with_keys(shown: Mapping[str, Any], held: SymmetricKeys | None) -> dict[str,
 
 
 def _tpm(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict) and _is_base64(value.get("endorsementKey")):
-        root = value.get("storageRootKey")
-        if root is None or _is_base64(root):
-            return value
+    kept: dict[str, Any] = shapes.TPM(value, "attestation.tpm")
+    if all(_is_base64(kept[name]) for name in ("endorsementKey", "storageRootKey") if name in kept):
+        return kept
     raise DpsError(
         BAD_REQUEST, "attestation.tpm needs an endorsementKey in Base64; a storageRootKey likewise."
     )
@@ -94,12 +94,12 @@ def _x509(value: Any, *, for_group: bool) -> dict[str, Any]:
         raise DpsError(BAD_REQUEST, f"attestation.x509 needs either {own} or caReferences, and no {foreign}.")
     rest = {name: part for name, part in value.items() if name not in (own, foreign, "caReferences")}
     if references is not None:
-        names = references.values() if isinstance(references, dict) else ()
-        if not any(names) or not all(name is None or isinstance(name, str) for name in names):
+        named = shapes.CA_REFERENCES(references, "attestation.x509.caReferences")
+        if not (named.get("primary") or named.get("secondary")):
             raise DpsError(
                 BAD_REQUEST, "attestation.x509.caReferences needs the name of a primary or secondary CA."
             )
-        return {"caReferences": references, **rest}
+        return {"caReferences": named, **rest}
     if not isinstance(certificates, dict):
         raise DpsError(BAD_REQUEST, f"attestation.x509.{own} must be an object.")
     checked = {slot: _certificate(part) for slot, part in certificates.items() if part is not None}
@@ -109,10 +109,11 @@ def _x509(value: Any, *, for_group: bool) -> dict[str, Any]:
 
 
 def _certificate(value: Any) -> dict[str, Any]:
-    text = value.get("certificate") if isinstance(value, dict) else None
-    if text is None and isinstance(value, dict) and isinstance(value.get("info"), dict):
-        return value  # as a GET returned it
-    if not isinstance(text, str) or len(text) > _MOST_CERTIFICATE_TEXT:
+    kept: dict[str, Any] = shapes.CERTIFICATE(value, "A certificate")
+    text = kept.get("certificate")
+    if text is None and "info" in kept:
+        return kept  # as some GET returned it
+    if text is None or len(text) > _MOST_CERTIFICATE_TEXT:
         raise DpsError(BAD_REQUEST, "A certificate must be a PEM text or Base64 of DER.")
     try:
         raw = text.encode("ascii")

@@ -58,6 +58,9 @@ class Behaviour:
     existing_twin: Literal["reset", "keep"] = "reset"
     """What an initial assignment does to the twin of a device the hub already has."""
 
+    retry_after_on_429: int | None = None
+    """Seconds in the `Retry-After` header of a 429; None: it has no such header."""
+
     message_limit: int = 96 * 1024
     """Largest request body, and largest answer of a webhook, in bytes.
 

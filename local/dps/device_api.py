@@ -6,8 +6,10 @@ from urllib.parse import quote, urlencode
 
 from local.dps import device_auth, errors, ids, wire
 from local.dps.errors import BAD_REQUEST, DpsError
+from local.dps.limits import Throttle
+from local.dps.records import Registration
 from local.dps.registration import Attested, Operation, Registrar
-from local.dps.store import Registration, Store
+from local.dps.store import Store
 from local.dps.wire import Request, Response
 from local.world import World
 
@@ -20,13 +22,37 @@ class DeviceApi:
     """The operations a device may call; each raises `DpsError` for what it refuses."""
 
     def __init__(
-        self, *, id_scope: str, host_name: str, store: Store, registrar: Registrar, world: World
+        self,
+        *,
+        id_scope: str,
+        host_name: str,
+        store: Store,
+        registrar: Registrar,
+        world: World,
+        registrations: Throttle,
+        polls: Throttle,
+        quota: int | None,
     ) -> None:
+        """Wire it up.
+
+        Args:
+            id_scope: the first segment of its paths.
+            host_name: where to poll, for a client that sends no usable Host header.
+            store: the records.
+            registrar: runs registrations.
+            world: the time.
+            registrations: how many of them all devices together may start.
+            polls: how often each device may ask; a rate of its own (documented).
+            quota: most registration records.
+        """
         self._id_scope = id_scope
         self._host_name = host_name
         self._store = store
         self._registrar = registrar
         self._world = world
+        self._registrations = registrations
+        self._polls = polls
+        self._quota = quota
 
     def register(self, name: str, request: Request) -> Response:
         """PUT register: always 202 with where to poll; the outcome comes by polling, failures too."""
@@ -38,6 +64,8 @@ class DeviceApi:
         payload = body.get("payload")
         if not isinstance(payload, dict | None):
             raise DpsError(BAD_REQUEST, "payload must be an object.")
+        self._registrations.take()
+        self._check_quota(attested.key)
         operation = self._registrar.register(attested, payload)
         path = (
             f"/{quote(self._id_scope)}/registrations/{quote(name, safe='')}/operations/{quote(operation.id)}"
@@ -49,7 +77,7 @@ class DeviceApi:
 
     def poll(self, name: str, operation_id: str, request: Request) -> Response:
         """GET of an operation: 202 while it runs, then 200 with the outcome, also for a failure."""
-        self._attest(name, request)
+        self._polls.take(self._attest(name, request).key)
         operation = self._registrar.operation(name, operation_id)
         if operation is None:
             raise DpsError(errors.NOT_FOUND, "There is no such operation.")
@@ -70,6 +98,12 @@ class DeviceApi:
         if found is None:
             raise DpsError(errors.REGISTRATION_NOT_FOUND, "The device has not been registered.")
         return Response(200, _result(found))
+
+    def _check_quota(self, key: str) -> None:
+        """How a registration over the quota ends is unknown."""
+        records = self._store.registrations
+        if self._quota is not None and len(records) >= self._quota and records.get(key) is None:
+            raise DpsError(errors.QUOTA_EXCEEDED, f"There are {len(records)} registration records already.")
 
     def _attest(self, name: str, request: Request) -> Attested:
         checked = ids.registration_id(name, "The registration id in the path")

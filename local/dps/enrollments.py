@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from local.dps import attestation, errors, ids
+from local.dps import attestation, errors, ids, shapes
 from local.dps.attestation import Attestation
 from local.dps.errors import BAD_REQUEST, CUSTOM_DEFINITION_MISSING, DpsError
 from local.dps.keys import SymmetricKeys
@@ -170,7 +170,18 @@ _ORDER = (
     "iotHubs",
     "customAllocationDefinition",
 )
-_KNOWN = frozenset(_ORDER)
+_KNOWN: Mapping[str, shapes.Check] = {
+    "deviceId": lambda value, _: ids.device_id(value),
+    "optionalDeviceInformation": shapes.TWIN_COLLECTION,
+    "capabilities": shapes.CAPABILITIES,
+    "iotHubHostName": shapes.text,
+    "initialTwin": shapes.INITIAL_TWIN,
+    "provisioningStatus": shapes.one_of("enabled", "disabled"),
+    "reprovisionPolicy": shapes.REPROVISION_POLICY,
+    "allocationPolicy": shapes.one_of(*POLICIES),
+    "iotHubs": shapes.list_of(shapes.text),
+    "customAllocationDefinition": shapes.CUSTOM_ALLOCATION,
+}
 
 
 def mask_query(url: str) -> str:
@@ -215,20 +226,12 @@ def parse(kind: Kind, body: Any, linked: Collection[str]) -> Draft:
     name = body_id(kind, body)
     attested = attestation.parse(body.get("attestation"), for_group=kind.is_group)
     members = {
-        member: value
+        member: _KNOWN[member](value, member) if member in _KNOWN else value
         for member, value in body.items()
-        if member != kind.id_member and member not in READ_ONLY and not (value is None and member in _KNOWN)
+        if member not in (kind.id_member, *READ_ONLY) and not (value is None and member in _ORDER)
     }
     members["attestation"] = attested.shown
     members.setdefault("provisioningStatus", "enabled")
-    if "deviceId" in members:
-        ids.device_id(members["deviceId"])
-    _check_choice(members, "provisioningStatus", ("enabled", "disabled"))
-    _check_choice(members, "allocationPolicy", POLICIES)
-    _check_flags(members, "reprovisionPolicy", ("updateHubAssignment", "migrateDeviceData"))
-    _check_flags(members, "capabilities", ("iotEdge",))
-    if "optionalDeviceInformation" in members and not isinstance(members["optionalDeviceInformation"], dict):
-        raise DpsError(BAD_REQUEST, "optionalDeviceInformation must be an object.")
     read_initial_twin(members.get("initialTwin"))
     _check_hubs(members, linked)
     _check_custom(members)
@@ -271,28 +274,9 @@ def _limited(value: Any, name: str, limit: int) -> dict[str, Any]:
     return part
 
 
-def _check_choice(members: Mapping[str, Any], name: str, choices: Collection[str]) -> None:
-    if name in members and not (isinstance(members[name], str) and members[name] in choices):
-        raise DpsError(BAD_REQUEST, f"{name} must be one of {', '.join(choices)}.")
-
-
-def _check_flags(members: Mapping[str, Any], name: str, flags: Collection[str]) -> None:
-    if name not in members:
-        return
-    value = _object(members[name], name)
-    for flag in flags:
-        if not isinstance(value.get(flag), bool | None):
-            raise DpsError(BAD_REQUEST, f"{name}.{flag} must be true or false.")
-
-
 def _check_hubs(members: Mapping[str, Any], linked: Collection[str]) -> None:
-    named = members.get("iotHubs", [])
-    if not isinstance(named, list) or not all(isinstance(host, str) for host in named):
-        raise DpsError(BAD_REQUEST, "iotHubs must be a list of host names.")
     single = members.get("iotHubHostName")
-    if not isinstance(single, str | None):
-        raise DpsError(BAD_REQUEST, "iotHubHostName must be a host name.")
-    hosts = [*named, *([single] if single else [])]
+    hosts = [*members.get("iotHubs", ()), *([single] if single else [])]
     unknown = [host for host in hosts if ids.key(host) not in linked]
     if unknown:
         raise DpsError(BAD_REQUEST, f"Not linked to this provisioning service: {', '.join(unknown)[:1000]}")
@@ -300,24 +284,24 @@ def _check_hubs(members: Mapping[str, Any], linked: Collection[str]) -> None:
         raise DpsError(BAD_REQUEST, "The static allocation policy needs exactly one IoT hub.")
 
 
-def _check_custom(members: Mapping[str, Any]) -> None:
-    definition = members.get("customAllocationDefinition")
-    if definition is not None and not isinstance(definition, dict):
-        raise DpsError(BAD_REQUEST, "customAllocationDefinition must be an object.")
-    if members.get("allocationPolicy") != "custom":
-        return
-    url, version = (definition or {}).get("webhookUrl"), (definition or {}).get("apiVersion")
+def _check_custom(members: dict[str, Any]) -> None:
+    """The definition must be whole; one without anything in it counts as none."""
+    definition = members.get("customAllocationDefinition", {})
+    if not definition:
+        members.pop("customAllocationDefinition", None)
+    url, version = definition.get("webhookUrl"), definition.get("apiVersion")
     if not url or not version:
-        raise DpsError(
-            CUSTOM_DEFINITION_MISSING,
-            "A CustomAllocationDefinition is required when the allocation policy is set to 'Custom'",
-        )
-    if not isinstance(url, str) or not _is_http(url):
+        if members.get("allocationPolicy") == "custom":
+            raise DpsError(
+                CUSTOM_DEFINITION_MISSING,
+                "A CustomAllocationDefinition is required when the allocation policy is set to 'Custom'",
+            )
+        if definition:
+            raise DpsError(BAD_REQUEST, "customAllocationDefinition needs webhookUrl and apiVersion.")
+        return
+    if not _is_http(url):
         raise DpsError(BAD_REQUEST, "customAllocationDefinition.webhookUrl must be an http or https URL.")
-    valid = (
-        isinstance(version, str) and _VERSION.fullmatch(version) and version[:10] >= _OLDEST_WEBHOOK_VERSION
-    )
-    if not valid:
+    if not _VERSION.fullmatch(version) or version[:10] < _OLDEST_WEBHOOK_VERSION:
         raise DpsError(
             BAD_REQUEST, "customAllocationDefinition.apiVersion must be 2018-09-01-preview or later."
         )

@@ -24,7 +24,7 @@ WRONG_KEY = 401002
 FORBIDDEN = 403000
 """Inferred: the policy lacks a permission."""
 QUOTA_EXCEEDED = 403000
-"""Inferred: one enrollment group too many."""
+"""Inferred: one enrollment, group or registration record too many."""
 NOT_FOUND = 404000
 REGISTRATION_NOT_FOUND = 404000
 """The sub-code for a registration record is unknown."""
@@ -36,6 +36,8 @@ METHOD_NOT_ALLOWED = 405000
 CONFLICT = 409000
 PRECONDITION_FAILED = 412000
 TOO_LARGE = 413000
+THROTTLED = 429001
+"""Seen, with its message, in a device SDK's test; used for every rate."""
 INTERNAL = 500000
 """A mistake of the emulator itself; DPS is not known to answer so."""
 

@@ -2,14 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from local.dps.behaviour import Behaviour
 from local.dps.errors import BAD_REQUEST, DpsError
 from local.dps.ordering import Ordering
 from local.dps.wire import Request, Response
 from local.world import Clock
+
+T = TypeVar("T")
 
 MAX_ITEM_COUNT = "x-ms-max-item-count"
 CONTINUATION = "x-ms-continuation"
@@ -18,8 +20,8 @@ ITEM_TYPE = "x-ms-item-type"
 
 def page(
     request: Request,
-    order: Ordering,
-    show: Callable[[str], Any],
+    order: Ordering[T],
+    show: Callable[[Sequence[T]], Any],
     *,
     item_type: str,
     of: str,
@@ -34,7 +36,7 @@ def page(
     Args:
         request: its headers name the page size and the continuation.
         order: what to page over.
-        show: the JSON value of a key.
+        show: the body that has those values in it.
         item_type: the `x-ms-item-type` header.
         of: what the continuation is bound to.
         behaviour: page sizes and the continuation's lifetime.
@@ -53,7 +55,7 @@ def page(
     if found.more:
         text = f"{found.last}:{int(now)}:{binding}"
         headers[CONTINUATION] = base64.urlsafe_b64encode(text.encode()).decode()
-    return Response(200, [show(key) for key in found.keys], headers)
+    return Response(200, show(found.values), headers)
 
 
 def _read(token: str, binding: str, now: float, lifetime: float | None) -> int:

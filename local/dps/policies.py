@@ -1,11 +1,12 @@
 """Shared access policies of the service API."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from local.dps import errors, sas
 from local.dps.errors import DpsError
+from local.dps.sas import SasToken
 
 SERVICE_CONFIG = "ServiceConfig"
 ENROLLMENT_READ = "EnrollmentRead"
@@ -29,33 +30,59 @@ class AccessPolicy:
     permissions: frozenset[str] = ALL_PERMISSIONS
 
 
-def authorize(
-    header: str | None,
-    policies: Collection[AccessPolicy],
-    hosts: Collection[str],
-    permission: str,
-    now: datetime,
-) -> None:
-    """Check the `Authorization` header of a service API call.
+class Access:
+    """Checks the `Authorization` headers of service API calls.
 
-    Args:
-        header: as sent.
-        policies: those of the service.
-        hosts: lower-case host names a token may be for; its scheme, port, case and encoding do not count.
-        permission: what the call needs; no permission includes another.
-        now: when a token's expiry is looked at.
-
-    Raises:
-        DpsError: 401 without a good token, 403 without the permission.
+    A client sends the same token for minutes. One whose policy, host and signature were found good is
+    remembered by its whole text; its expiry and what its policy allows are looked at on every call.
     """
-    try:
-        token = sas.parse(header)
-    except sas.SasError as error:
-        raise DpsError(errors.UNAUTHORIZED, str(error)) from None
-    policy = next((each for each in policies if each.name == token.policy), None)
-    if policy is None or token.path not in hosts or token.expired(now):
-        raise DpsError(errors.UNAUTHORIZED, "The token names no policy or another host, or has expired.")
-    if not any(token.signed_with(key) for key in (policy.primary_key, policy.secondary_key)):
-        raise DpsError(errors.UNAUTHORIZED, "The token is not signed with a key of its policy.")
-    if permission not in policy.permissions:
-        raise DpsError(errors.FORBIDDEN, f"The policy {policy.name} lacks {permission}.")
+
+    REMEMBERED = 256
+    """Most tokens kept, of at most `LONGEST` characters each."""
+    LONGEST = 2048
+
+    def __init__(self, policies: Iterable[AccessPolicy], hosts: Iterable[str]) -> None:
+        """Fix what tokens are checked against.
+
+        Args:
+            policies: those of the service; of two with one name the first counts.
+            hosts: host names a token may be for; their case does not count, nor a token's scheme, port,
+                case and encoding.
+        """
+        self._policies = {policy.name: policy for policy in reversed(tuple(policies))}
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._good: dict[str, tuple[SasToken, AccessPolicy]] = {}
+
+    def check(self, header: str | None, permission: str, now: datetime) -> None:
+        """Return if the header opens the call.
+
+        Args:
+            header: as sent.
+            permission: what the call needs; no permission includes another.
+            now: when a token's expiry is looked at.
+
+        Raises:
+            DpsError: 401 without a good token, 403 without the permission.
+        """
+        known = self._good.get(header) if header is not None else None
+        if known is None or known[0].expired(now):
+            known = self._recognize(header, now)
+        policy = known[1]
+        if permission not in policy.permissions:
+            raise DpsError(errors.FORBIDDEN, f"The policy {policy.name} lacks {permission}.")
+
+    def _recognize(self, header: str | None, now: datetime) -> tuple[SasToken, AccessPolicy]:
+        try:
+            token = sas.parse(header)
+        except sas.SasError as error:
+            raise DpsError(errors.UNAUTHORIZED, str(error)) from None
+        policy = self._policies.get(token.policy) if token.policy is not None else None
+        if policy is None or token.path not in self._hosts or token.expired(now):
+            raise DpsError(errors.UNAUTHORIZED, "The token names no policy or another host, or has expired.")
+        if not any(token.signed_with(key) for key in (policy.primary_key, policy.secondary_key)):
+            raise DpsError(errors.UNAUTHORIZED, "The token is not signed with a key of its policy.")
+        if header is not None and len(header) <= self.LONGEST:
+            if len(self._good) >= self.REMEMBERED:
+                self._good.clear()
+            self._good[header] = (token, policy)
+        return token, policy

@@ -13,7 +13,8 @@ from local.dps import allocation, errors, ids, wire
 from local.dps.behaviour import Behaviour
 from local.dps.enrollments import Enrollment
 from local.dps.keys import SymmetricKeys
-from local.dps.store import Registration, Store
+from local.dps.records import Registration
+from local.dps.store import Store
 from local.dps.webhook import Answer, Refusal, Webhook, request_body, unusable
 from local.hub import InitialTwin, IotHub
 from local.world import World

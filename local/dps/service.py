@@ -11,10 +11,12 @@ from local.dps.app import DpsApp
 from local.dps.behaviour import Behaviour
 from local.dps.device_api import DeviceApi
 from local.dps.enrollments import Enrollment
+from local.dps.limits import UNTHROTTLED, Limits, Throttle
 from local.dps.policies import OWNER, AccessPolicy
+from local.dps.records import Registration
 from local.dps.registration import Registrar
 from local.dps.service_api import ServiceApi
-from local.dps.store import Registration, Store
+from local.dps.store import Store
 from local.dps.webhook import Webhook
 from local.hub import IotHub
 from local.world import World
@@ -39,6 +41,7 @@ class ProvisioningService:
         policies: Sequence[AccessPolicy] | None = None,
         world: World | None = None,
         behaviour: Behaviour | None = None,
+        limits: Limits | None = None,
         default_policy: str = "hashed",
         host_names: Iterable[str] = (),
         webhook_client: httpx.AsyncClient | None = None,
@@ -53,6 +56,7 @@ class ProvisioningService:
             policies: shared access policies; None makes the one every service has, with new keys.
             world: clock, randomness and journal; None: a new one in real time.
             behaviour: the choices on what the facts leave open.
+            limits: quotas and rates; None: the documented quotas and no rates, `Limits()`: both.
             default_policy: the allocation policy of enrollments that name none; not `custom` (documented).
             host_names: more hosts that tokens of the service API may be for, beside its own and loopback.
             webhook_client: calls the webhooks; stays the caller's to close. None: one of its own.
@@ -67,6 +71,7 @@ class ProvisioningService:
         self.id_scope = id_scope
         self.world = world or World()
         self.behaviour = behaviour or Behaviour()
+        self.limits = limits or UNTHROTTLED
         self.host_name = f"{name}.azure-devices-provisioning.net"
         self.policies = tuple(policies) if policies is not None else (self._owner_policy(),)
         self._store = Store()
@@ -93,6 +98,7 @@ class ProvisioningService:
                 store=self._store,
                 world=self.world,
                 behaviour=self.behaviour,
+                limits=self.limits,
                 linked=self._hubs.keys,
                 forget=self._registrar.forget,
             ),
@@ -102,7 +108,11 @@ class ProvisioningService:
                 store=self._store,
                 registrar=self._registrar,
                 world=self.world,
+                registrations=self._throttle(self.limits.registrations_per_minute, 60),
+                polls=self._throttle(self.limits.polls_per_device, 10),
+                quota=self.limits.registrations,
             ),
+            operations=self._throttle(self.limits.operations_per_minute, 60),
             world=self.world,
             behaviour=self.behaviour,
         )
@@ -148,6 +158,11 @@ class ProvisioningService:
         return iter(self._store.registrations)
 
     @property
+    def store(self) -> Store:
+        """All records, for those who fill them in without HTTP."""
+        return self._store
+
+    @property
     def running(self) -> int:
         """How many registrations wait for a webhook."""
         return self._registrar.running
@@ -170,6 +185,10 @@ class ProvisioningService:
         await self._registrar.aclose()
         if self._own_client is not None:
             await self._own_client.aclose()
+
+    def _throttle(self, limit: int | None, seconds: float) -> Throttle:
+        after = self.behaviour.retry_after_on_429
+        return Throttle(limit, seconds, self.world.clock, retry_after=after)
 
     def _webhook(self) -> Webhook:
         client = self._given_client or self._own_client

@@ -1,21 +1,23 @@
 """The service API: enrollments, enrollment groups, registration records (published version 2021-10-01)."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from local.dps import attestation, enrollments, errors, ids, keys, paging, wire
 from local.dps.behaviour import Behaviour
 from local.dps.enrollments import Draft, Enrollment, Kind
 from local.dps.errors import BAD_REQUEST, DpsError
+from local.dps.limits import Limits
 from local.dps.ordering import Ordering
-from local.dps.store import Registration, Store
+from local.dps.records import RecordList, Registration
+from local.dps.store import Store
 from local.dps.wire import Request, Response
 from local.world import World
 
+T = TypeVar("T")
+
 BULK_LIMIT = 10
 """Most items of a bulk operation (documented)."""
-GROUP_LIMIT = 100
-"""Most enrollment groups of each attestation type (documented)."""
 BULK_MODES = ("create", "update", "updateIfMatchETag", "delete")
 
 
@@ -28,6 +30,7 @@ class ServiceApi:
         store: Store,
         world: World,
         behaviour: Behaviour,
+        limits: Limits,
         linked: Callable[[], Collection[str]],
         forget: Callable[[str], None],
     ) -> None:
@@ -37,12 +40,14 @@ class ServiceApi:
             store: the records.
             world: time and randomness.
             behaviour: the open choices.
+            limits: how many enrollments there may be.
             linked: `ids.key` of the linked hubs' names.
             forget: called with the key of each deleted registration record.
         """
         self._store = store
         self._world = world
         self._behaviour = behaviour
+        self._limits = limits
         self._linked = linked
         self._forget = forget
 
@@ -91,9 +96,8 @@ class ServiceApi:
             raise DpsError(BAD_REQUEST, "The body needs a query text.")
         table = self._store.enrollments(kind)
 
-        def show(key: str) -> Any:
-            found = table.get(key)
-            return None if found is None else self._show(found)
+        def show(found: Sequence[Enrollment]) -> list[dict[str, Any]]:
+            return [self._show(each) for each in found]
 
         return self._page(request, table.order, show, kind.item_type, "")
 
@@ -142,14 +146,15 @@ class ServiceApi:
         if not exists and (order is None or not self._behaviour.orphans_queryable):
             raise _not_found(enrollments.GROUP)
 
-        def show(registration: str) -> Any:
-            found = records.get(registration)
-            return None if found is None else found.wire()
-
-        return self._page(request, order or Ordering(), show, "deviceRegistration", key)
+        return self._page(request, order or Ordering[bytes](), RecordList, "deviceRegistration", key)
 
     def _page(
-        self, request: Request, order: Ordering, show: Callable[[str], Any], item_type: str, of: str
+        self,
+        request: Request,
+        order: Ordering[T],
+        show: Callable[[Sequence[T]], Any],
+        item_type: str,
+        of: str,
     ) -> Response:
         behaviour, clock = self._behaviour, self._world.clock
         return paging.page(request, order, show, item_type=item_type, of=of, behaviour=behaviour, clock=clock)
@@ -174,10 +179,12 @@ class ServiceApi:
 
     def _create(self, kind: Kind, draft: Draft) -> Enrollment:
         table, attested = self._store.enrollments(kind), draft.attestation
-        if kind.is_group and table.count(attested.type) >= GROUP_LIMIT:
-            raise DpsError(
-                errors.QUOTA_EXCEEDED, f"There are {GROUP_LIMIT} {attested.type} enrollment groups already."
-            )
+        if kind.is_group:
+            most, found = self._limits.groups, table.count(attested.type)
+        else:
+            most, found = self._limits.individual_enrollments, len(table)
+        if most is not None and found >= most:
+            raise DpsError(errors.QUOTA_EXCEEDED, f"There are {found} already; {most} is the limit.")
         made = keys.generate(self._world.random) if attested.type == attestation.SYMMETRIC_KEY else None
         now = self._world.clock.now()
         enrollment = Enrollment(

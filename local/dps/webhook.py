@@ -9,7 +9,7 @@ import httpx
 from local.dps import errors, ids
 from local.dps.behaviour import Behaviour
 from local.dps.enrollments import Enrollment, mask_query, read_initial_twin
-from local.dps.store import Registration
+from local.dps.records import Registration
 from local.dps.wire import dump, parse_object
 from local.hub import InitialTwin
 from local.world import World, within

@@ -4,12 +4,14 @@ import base64
 import json
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from local.dps import errors
+from local.world import Excerpt
 
 JSON_TYPE = "application/json; charset=utf-8"
 _MOST_NESTING = 100
@@ -17,12 +19,33 @@ _MOST_NESTING = 100
 
 def timestamp(moment: datetime) -> str:
     """`2022-08-03T17:15:10.8464255Z`: seven fractional digits and Z, as seen in real bodies."""
-    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}0Z"
+    there = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{there.isoformat(timespec='microseconds')[:26]}0Z"
+
+
+class Rendered(ABC):
+    """A JSON list that is written and told of without being built."""
+
+    @abstractmethod
+    def render(self) -> bytes:
+        """The JSON text, compact and in ASCII."""
+
+    @abstractmethod
+    def excerpt(self) -> Excerpt:
+        """What a journal keeps of it."""
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+def text(value: Any) -> str:
+    """Compact ASCII JSON; never NaN or Infinity."""
+    return _ENCODER.encode(value)
 
 
 def dump(value: Any) -> bytes:
-    """Compact ASCII JSON; never NaN or Infinity."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    """Compact ASCII JSON as bytes; never NaN or Infinity."""
+    return value.render() if isinstance(value, Rendered) else text(value).encode("ascii")
 
 
 def parse_json(body: bytes) -> Any:
@@ -137,7 +160,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP response; `value` is the JSON body, None for no body."""
+    """One HTTP response; `value` is the JSON body (perhaps `Rendered`), None for no body."""
 
     status: int
     value: Any = None

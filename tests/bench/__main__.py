@@ -1,4 +1,4 @@
-"""./run bench: what the webhook and the local host cost, as ratios against peers of the same run.
+"""./run bench: what the webhook, the local host and the DPS emulator cost: ratios to peers of the same run.
 
 Each peer is a process of its own on loopback; the rounds go round robin, so that a slow spell of the machine
 meets all of them alike.
@@ -8,64 +8,26 @@ import argparse
 import asyncio
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.bench.load import Target, first_answer, hit
+from tests.bench.measure import ROOT, Figure, Ratio, Results, free_port, percentile, process
+from tests.bench.pages import pages
 
-ROOT = Path(__file__).parents[2]
 PEERS = Path(__file__).parent / "app"
 BODY = (ROOT / "tests" / "events" / "allocation_group.json").read_bytes()
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Latency of one target at one concurrency, in milliseconds, over all rounds."""
-
-    target: str
-    connections: int
-    median_ms: float
-    p99_ms: float
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """One figure against its peer: the median over the rounds of the ratio within each round."""
-
-    what: str
-    ratio: float
-    aim: float | None = None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def process(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that is ended with the block; its output goes to a file."""
-    with log.open("wb") as out, subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=out) as child:
-        try:
-            yield child
-        finally:
-            child.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(10)
-            child.kill()
+RECORDS, FEW_RECORDS = 1_000_000, 20_000
 
 
 def host_argv(app: Path, port: int, folder: Path) -> list[str]:
@@ -125,11 +87,7 @@ def targets(folder: Path) -> Iterator[list[Target]]:
         yield found
 
 
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def latency(rounds: int, scale: float, tell: Callable[[str], None]) -> tuple[list[Figure], list[Ratio]]:
+def latency(rounds: int, scale: float, tell: Callable[[str], None]) -> Results:
     """Median and p99 of every target at 1 and 32 concurrent, and the ratios that the aims are about."""
     figures: list[Figure] = []
     ratios: list[Ratio] = []
@@ -162,10 +120,10 @@ def latency(rounds: int, scale: float, tell: Callable[[str], None]) -> tuple[lis
             ):
                 ratio = statistics.median(a / b for a, b in zip(over, under, strict=True))
                 ratios.append(Ratio(f"{what}, {connections} concurrent", round(ratio, 2), aim))
-    return figures, ratios
+    return Results(tuple(figures), tuple(ratios))
 
 
-def cold_start(rounds: int, tell: Callable[[str], None]) -> tuple[list[Figure], list[Ratio]]:
+def cold_start(rounds: int, tell: Callable[[str], None]) -> Results:
     """Process start to the first answer: the webhook's first allocation against the no-op's first answer."""
     taken: dict[str, list[float]] = {"no-op function": [], "webhook": []}
     with tempfile.TemporaryDirectory() as name:
@@ -186,51 +144,67 @@ def cold_start(rounds: int, tell: Callable[[str], None]) -> tuple[list[Figure], 
                     seconds = asyncio.run(first_answer(called)) - started
                 if number:
                     taken[target].append(seconds)
-    figures = [
+    figures = tuple(
         Figure(f"cold start: {target}", 1, round(statistics.median(each) * 1_000), round(max(each) * 1_000))
         for target, each in taken.items()
-    ]
+    )
     ratio = statistics.median(a / b for a, b in zip(taken["webhook"], taken["no-op function"], strict=True))
-    return figures, [Ratio("cold start: first allocation / first no-op answer", round(ratio, 2))]
+    return Results(figures, (Ratio("cold start: first allocation / first no-op answer", round(ratio, 2)),))
 
 
-def show(console: Console, figures: list[Figure], ratios: list[Ratio]) -> None:
+def show(console: Console, results: Results) -> None:
     table = Table(
         "target", "concurrent", "median ms", "p99 ms", title="Latency (of cold starts: median, most)"
     )
-    for figure in figures:
+    for figure in results.figures:
         table.add_row(figure.target, str(figure.connections), f"{figure.median_ms:g}", f"{figure.p99_ms:g}")
     console.print(table)
     table = Table("ratio of medians, round by round", "is", "aim", title="Ratios")
-    for ratio in ratios:
-        table.add_row(ratio.what, f"{ratio.ratio:.2f}", f"≤ {ratio.aim:g}" if ratio.aim else "")
+    for ratio in results.ratios:
+        table.add_row(ratio.what, f"{ratio.ratio:.2f}", _aim(ratio.aim))
     console.print(table)
+    if results.amounts:
+        table = Table("what", "is", "unit", "aim", title="Amounts")
+        for amount in results.amounts:
+            table.add_row(amount.what, f"{amount.value:,g}", amount.unit, _aim(amount.aim))
+        console.print(table)
+
+
+def _aim(aim: float | None) -> str:
+    return f"≤ {aim:g}" if aim else ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="./run bench", description="Measure the webhook and the local host."
+        prog="./run bench", description="Measure the webhook, the local host and the DPS emulator."
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON alone")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="counted rounds (default 7)")
     parser.add_argument("--quick", action="store_true", help="two short rounds, to see that it runs")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=("latency", "cold-start", "pages"),
+        help="leave the other sections out; repeatable",
+    )
     options = parser.parse_args()
-    rounds, scale = (2, 0.1) if options.quick else (options.rounds, 1.0)
+    rounds, scale, records = (2, 0.1, FEW_RECORDS) if options.quick else (options.rounds, 1.0, RECORDS)
     console = Console(stderr=options.json)
+    results = Results()
     with console.status("measuring") as status:
-        figures, ratios = latency(rounds, scale, status.update)
-        more_figures, more_ratios = cold_start(rounds, status.update)
-    figures, ratios = figures + more_figures, ratios + more_ratios
+        sections: dict[str, Callable[[], Results]] = {
+            "latency": lambda: latency(rounds, scale, status.update),
+            "cold-start": lambda: cold_start(rounds, status.update),
+            "pages": lambda: pages(rounds, records, scale, status.update),
+        }
+        for name, section in sections.items():
+            if not options.only or name in options.only:
+                results += section()
     if options.json:
         machine = {"cores": os.cpu_count(), "python": sys.version.split()[0]}
-        told = {
-            "machine": machine,
-            "figures": [asdict(f) for f in figures],
-            "ratios": [asdict(r) for r in ratios],
-        }
-        print(json.dumps(told, indent=2))
+        print(json.dumps({"machine": machine, **asdict(results)}, indent=2))
     else:
-        show(console, figures, ratios)
+        show(console, results)
 
 
 if __name__ == "__main__":

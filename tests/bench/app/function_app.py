@@ -25,5 +25,5 @@ async def logged(req: func.HttpRequest) -> func.HttpResponse:
     """As first, with the log line that a webhook in production must write."""
     request = json.loads(req.get_body())
     hub, device = request["linkedHubs"][0], request["deviceRuntimeContext"]["registrationId"]
-    logging.info("allocated %s to %s", device, hub)
+    logging.getLogger("bench").info("allocated %s to %s", device, hub)
     return func.HttpResponse(json.dumps({"iotHubHostName": hub}), mimetype="application/json")

@@ -15,6 +15,7 @@ from local.dps.policies import OWNER, AccessPolicy
 from local.dps.service import ProvisioningService
 from local.hub import IotHub
 from local.world import ManualClock, World
+from tests.openapi.judge import Judge
 
 VERSION = "2021-10-01"
 SCOPE = "0ne00000000"
@@ -36,7 +37,10 @@ def choose(host: str | None, **more: Any) -> Reply:
 
 
 class Rig:
-    """`webhook` is what the webhook does with each body; `asked` is what it was asked."""
+    """`webhook` is what the webhook does with each body; `asked` is what it was asked.
+
+    Every answer is held to the published description; one that does not conform fails the test.
+    """
 
     def __init__(self, behaviour: Behaviour | None = None, **options: Any) -> None:
         self.clock = ManualClock()
@@ -54,16 +58,19 @@ class Rig:
             webhook_client=self._webhook_client,
             **options,
         )
-        transport = httpx.ASGITransport(self.dps.asgi)
+        self.judge = Judge(self.dps.asgi)
+        transport = httpx.ASGITransport(self.judge)
         self.http = httpx.AsyncClient(transport=transport, base_url="https://localhost:8443")
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.dps.aclose()
         await self.http.aclose()
         await self._webhook_client.aclose()
+        if kind is None:
+            self.judge.check()
 
     def _reply(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(json.loads(request.content))

@@ -3,17 +3,20 @@
 import base64
 import hashlib
 import hmac
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import httpx
 import pytest
 
 from local.dps import sas
+from local.dps.errors import DpsError
 from local.dps.keys import derive_key
-from local.dps.policies import ENROLLMENT_READ, OWNER, REGISTRATION_READ, AccessPolicy
+from local.dps.policies import ENROLLMENT_READ, OWNER, REGISTRATION_READ, Access, AccessPolicy
 from local.dps.service import ProvisioningService
+from local.world import ManualClock
 from tests.local.dps.rig import OTHER_KEY, POLICY_KEY, PRIMARY, SCOPE, SECONDARY, Rig
+from tests.openapi.judge import Judge
 
 # From the public documentation, where it stands with its two derived keys.
 DOCUMENTED_GROUP_KEY = (
@@ -129,8 +132,9 @@ async def test_policies_open_only_what_they_allow() -> None:
         dps = ProvisioningService(
             policies=[*rig.dps.policies, reader], world=rig.world, host_names=["dps.test"]
         )
+        judge = Judge(dps.asgi)
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(dps.asgi), base_url="https://dps.test"
+            transport=httpx.ASGITransport(judge), base_url="https://dps.test"
         ) as rig.http:
             await rig.put_group()
             token = rig.owner(OTHER_KEY, "reader", "dps.test")
@@ -146,6 +150,7 @@ async def test_policies_open_only_what_they_allow() -> None:
             }
             found = {call: (await rig.call(*call, authorization=token)).status_code for call in tried}
             assert found == tried
+        judge.check()
 
 
 @pytest.mark.parametrize(
@@ -205,3 +210,47 @@ def test_connection_string_names_host_policy_and_key() -> None:
 def test_custom_cannot_be_the_default_policy() -> None:
     with pytest.raises(ValueError, match="custom"):
         ProvisioningService(default_policy="custom")
+
+
+def test_a_remembered_token_opens_no_more_than_an_unknown_one() -> None:
+    reader = AccessPolicy("reader", OTHER_KEY, SECONDARY, frozenset({ENROLLMENT_READ}))
+    owner = AccessPolicy(OWNER, POLICY_KEY, SECONDARY)
+    now = ManualClock().now()
+    ends = now + timedelta(hours=1)
+    good = sas.sign("localhost", OTHER_KEY, ends, "reader")
+
+    def outcome(access: Access, header: str, permission: str, at: datetime) -> int:
+        try:
+            access.check(header, permission, at)
+        except DpsError as error:
+            return error.status
+        return 200
+
+    warm = Access([reader, owner], ["localhost"])
+    flipped = good.replace("sig=", "sig=A", 1)
+    cases = [
+        (good, ENROLLMENT_READ, now, 200),
+        (good, ENROLLMENT_READ, now, 200),
+        (good, REGISTRATION_READ, now, 403),
+        (good, ENROLLMENT_READ, ends, 401),
+        (good, ENROLLMENT_READ, ends - timedelta(seconds=1), 200),
+        (flipped, ENROLLMENT_READ, now, 401),
+        (good[:-6] + OWNER, ENROLLMENT_READ, now, 401),
+        (good.replace(str(int(ends.timestamp())), "9999999999"), ENROLLMENT_READ, now, 401),
+        (good.lower(), ENROLLMENT_READ, now, 401),
+        (good, ENROLLMENT_READ, now, 200),
+    ]
+    for header, permission, at, status in cases:
+        assert outcome(Access([reader, owner], ["localhost"]), header, permission, at) == status
+        assert outcome(warm, header, permission, at) == status
+    for number in range(Access.REMEMBERED * 2):
+        assert (
+            outcome(
+                warm,
+                sas.sign("localhost", OTHER_KEY, ends + timedelta(seconds=number), "reader"),
+                ENROLLMENT_READ,
+                now,
+            )
+            == 200
+        )
+    assert len(warm._good) <= Access.REMEMBERED

@@ -66,7 +66,7 @@ async def test_a_client_that_leaves_while_sending_changes_nothing(rig: Rig) -> N
 
     headers = [(b"authorization", rig.owner().encode())]
     scope = {"type": "http", "method": "PUT", "path": "/enrollmentGroups/g1", "headers": headers}
-    await rig.dps.asgi({**scope, "query_string": b"api-version=2021-10-01"}, receive, send)
+    await rig.judge({**scope, "query_string": b"api-version=2021-10-01"}, receive, send)
     assert (sent, rig.dps.group("g1")) == ([], None)
 
 
@@ -250,7 +250,7 @@ def test_no_request_at_all_is_a_5xx(
             async def send(message: Any) -> None:
                 sent.append(message)
 
-            await rig.dps.asgi(scope, receive, send)
+            await rig.judge(scope, receive, send)
             assert sent[0]["status"] < 500
             if sent[1]["body"]:
                 json.loads(sent[1]["body"])

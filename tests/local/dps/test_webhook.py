@@ -9,6 +9,7 @@ import pytest
 from local.dps.behaviour import Behaviour
 from local.dps.service import ProvisioningService
 from tests.local.dps.rig import HUBS, PRIMARY, WEBHOOK, Rig, choose, custom
+from tests.openapi.judge import Judge
 
 WAITS = [1, 10, 19, 28, 37, 46, 55, 64, 73, 82]
 
@@ -202,7 +203,8 @@ def rig_with(client: httpx.AsyncClient, behaviour: Behaviour | None = None) -> R
         behaviour=behaviour,
         webhook_client=client,
     )
-    rig.http = httpx.AsyncClient(transport=httpx.ASGITransport(rig.dps.asgi), base_url="https://localhost")
+    rig.judge = Judge(rig.dps.asgi)
+    rig.http = httpx.AsyncClient(transport=httpx.ASGITransport(rig.judge), base_url="https://localhost")
     return rig
 
 

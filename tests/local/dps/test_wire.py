@@ -14,6 +14,7 @@ from local.serve import serve
 from local.tls import CertificateAuthority
 from local.world import World
 from tests.local.dps.rig import HUBS, PRIMARY, SCOPE, Rig, custom, group
+from tests.openapi.judge import Judge
 
 FLEET = 60
 
@@ -36,9 +37,10 @@ async def test_a_fleet_registers_over_tls_at_once(tmp_path: Path, tls_webhook: b
     certificate = CertificateAuthority(tmp_path / "tls").issue()
     trust = certificate.client_context()
     dps = ProvisioningService(hubs=[IotHub(host) for host in HUBS], world=World(), webhook_trust=trust)
+    judge = Judge(dps.asgi)
     async with (
         serve(webhook, certificate if tls_webhook else None) as hook,
-        serve(dps.asgi, certificate) as address,
+        serve(judge, certificate) as address,
         httpx.AsyncClient(verify=trust, trust_env=False, base_url=address.url) as client,
     ):
         signer = Rig()
@@ -83,3 +85,4 @@ async def test_a_fleet_registers_over_tls_at_once(tmp_path: Path, tls_webhook: b
         assert refused.json()["errorCode"] == 401000
         assert PRIMARY not in repr(list(dps.world.journal))
         await dps.aclose()
+    judge.check()
