@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from local.azurite import NotInstalled
+from local.dps.limits import UNTHROTTLED, Limits
 from local.host.files import write_private_json
 from local.processes import ChildFailed
 from local.stack import DEFAULT_HUBS, Options, Stack, run_stack
@@ -45,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the webhook's allocation policy (JSON)")
     parser.add_argument("--dps-name", default="local-dps", metavar="NAME", help="(default: local-dps)")
+    parser.add_argument(
+        "--unthrottled",
+        action="store_true",
+        help="lift DPS's rates (1000 operations, 1000 registrations a minute; 5 polls of a device in 10 s)",
+    )
     for part in ("dps", "functions", "tables"):
         parser.add_argument(
             f"--{part}-port", type=_port, default=0, metavar="N", help="(default: any free one)"
@@ -69,6 +75,7 @@ def _options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tu
         functions_port=given.functions_port,
         tables_port=given.tables_port,
         policy=policy,
+        limits=UNTHROTTLED if given.unthrottled else Limits(),
     )
     return options, given.state
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from local.azurite import Azurite
+from local.dps.limits import Limits
 from local.dps.service import ProvisioningService
 from local.functions import FunctionsProcess
 from local.hub import IotHub
@@ -28,6 +29,7 @@ class Options:
     Attributes:
         hubs: host name of each linked hub -> its allocationWeight at DPS, 1 to 1000.
         policy: the allocation policy, as text; None for the app's packaged one.
+        limits: the quotas and rates of the DPS.
     """
 
     hubs: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_HUBS))
@@ -36,6 +38,7 @@ class Options:
     functions_port: int = 0
     tables_port: int = 0
     policy: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
 
         world = World()
         hubs = tuple(IotHub(name, allocation_weight=weight) for name, weight in options.hubs.items())
-        dps = ProvisioningService(options.dps_name, hubs=hubs, world=world)
+        dps = ProvisioningService(options.dps_name, hubs=hubs, world=world, limits=options.limits)
         parts.push_async_callback(dps.aclose)
         certificate = CertificateAuthority(folder / "tls").issue()
         address = await parts.enter_async_context(serve(dps.asgi, certificate, port=options.dps_port))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from azure.data.tables import TableServiceClient
 
 from local.clients import CallFailedError, Device, ServiceClient, connect
+from local.dps import sas
 from local.dps.keys import derive_key
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +145,28 @@ async def test_a_wrong_webhook_key_fails_the_device_with_the_code_for_it(state: 
         with pytest.raises(CallFailedError) as refused:
             await Device("wrong-1", key).register(http, state["dps"]["id_scope"])
         assert refused.value.status == 401
+
+
+async def test_a_device_that_polls_too_fast_is_throttled_unless_the_rates_are_lifted(
+    state: dict[str, Any], tmp_path: Path
+) -> None:
+    async def statuses(served: dict[str, Any]) -> list[int]:
+        key = derive_key(await enroll(served, "fast"), "fast-1")
+        host, scope = served["dps"]["host"], served["dps"]["id_scope"]
+        token = sas.sign(f"{scope}/registrations/fast-1", key, datetime.now(UTC) + timedelta(hours=1))
+        path = f"/{scope}/registrations/fast-1"
+        async with connect(f"https://{host}", trust(served)) as http:
+            options: dict[str, Any] = {
+                "params": {"api-version": "2021-10-01"},
+                "headers": {"Authorization": token},
+            }
+            registered = await http.put(f"{path}/register", json={"registrationId": "fast-1"}, **options)
+            poll = f"{path}/operations/{registered.json()['operationId']}"
+            return [(await http.get(poll, **options)).status_code for _ in range(12)]
+
+    assert (await statuses(state))[-1] == 429
+    with local_stack(tmp_path, "--unthrottled") as (_, free):
+        assert set(await statuses(free)) <= {200, 202}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -10,6 +10,7 @@ from local.demo import judge
 from local.demo.judge import Survey
 from local.demo.screen import collect
 from local.dps.keys import derive_key
+from local.dps.limits import UNTHROTTLED
 from local.stack import Options, Stack, run_stack
 
 DEVICES = 2_000
@@ -30,7 +31,7 @@ async def _break_the_webhook(stack: Stack, seed: int) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_two_thousand_devices_survive_a_webhook_that_keeps_dying(seed: int) -> None:
     async with (
-        run_stack(Options(), lambda _: None) as stack,
+        run_stack(Options(limits=UNTHROTTLED), lambda _: None) as stack,
         connect(stack.address.url, stack.trust) as http,
     ):
         operator = ServiceClient(http, stack.dps_connection_string)
