@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="lift DPS's rates (1000 operations, 1000 registrations a minute; 5 polls of a device in 10 s)",
     )
-    for part in ("dps", "functions", "tables"):
+    for part in ("dps", "mqtt", "functions", "tables"):
         parser.add_argument(
             f"--{part}-port", type=_port, default=0, metavar="N", help="(default: any free one)"
         )
@@ -72,6 +72,7 @@ def _options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tu
         hubs=hubs,
         dps_name=given.dps_name,
         dps_port=given.dps_port,
+        mqtt_port=given.mqtt_port,
         functions_port=given.functions_port,
         tables_port=given.tables_port,
         policy=policy,

@@ -14,6 +14,7 @@ from local.dps.limits import Limits
 from local.dps.service import ProvisioningService
 from local.functions import FunctionsProcess
 from local.hub import IotHub
+from local.mqtt.server import serve_mqtt
 from local.processes import Child
 from local.serve import Address, serve
 from local.tls import CertificateAuthority
@@ -35,6 +36,7 @@ class Options:
     hubs: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_HUBS))
     dps_name: str = "local-dps"
     dps_port: int = 0
+    mqtt_port: int = 0
     functions_port: int = 0
     tables_port: int = 0
     policy: str | None = None
@@ -49,6 +51,7 @@ class Stack:
     dps: ProvisioningService
     hubs: tuple[IotHub, ...]
     address: Address
+    mqtt: Address
     ca: Path
     trust: ssl.SSLContext
     functions: FunctionsProcess
@@ -84,6 +87,7 @@ class Stack:
                 "host": self.address.host,
                 "connection_string": self.dps_connection_string,
                 "id_scope": self.dps.id_scope,
+                "mqtt_port": self.mqtt.port,
             },
             "ca": str(self.ca),
             "functions": {
@@ -121,7 +125,8 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
         parts.push_async_callback(dps.aclose)
         certificate = CertificateAuthority(folder / "tls").issue()
         address = await parts.enter_async_context(serve(dps.asgi, certificate, port=options.dps_port))
-        tell(f"DPS serves {address.url} with {len(hubs)} linked hubs")
+        mqtt = await parts.enter_async_context(serve_mqtt(dps, certificate, port=options.mqtt_port))
+        tell(f"DPS serves {address.url} and MQTT on port {mqtt.port}, with {len(hubs)} linked hubs")
 
         settings = {"APP_ROLE": "all"}
         if options.policy is not None:
@@ -139,6 +144,7 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
             dps=dps,
             hubs=hubs,
             address=address,
+            mqtt=mqtt,
             ca=certificate.ca_pem,
             trust=certificate.client_context(),
             functions=functions,

@@ -17,6 +17,7 @@ from local.dps.limits import Throttle
 from local.dps.policies import Access, AccessPolicy
 from local.dps.service_api import ServiceApi
 from local.dps.wire import Request, Response
+from local.issuer import TokenJudge
 from local.world import World
 
 Message = MutableMapping[str, Any]
@@ -48,6 +49,7 @@ class DpsApp:
         id_scope: str,
         hosts: Sequence[str],
         access: Sequence[AccessPolicy],
+        tokens: TokenJudge | None,
         service: ServiceApi,
         device: DeviceApi,
         operations: Throttle,
@@ -56,7 +58,7 @@ class DpsApp:
     ) -> None:
         self._name = name
         self._id_scope = id_scope.lower()
-        self._access = Access(access, hosts)
+        self._access = Access(access, hosts, tokens)
         self._service = service
         self._device = device
         self._operations = operations

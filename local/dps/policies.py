@@ -7,6 +7,9 @@ from datetime import datetime
 from local.dps import errors, sas
 from local.dps.errors import DpsError
 from local.dps.sas import SasToken
+from local.issuer import DPS, TokenJudge, TokenRefused
+
+_BEARER = "bearer "
 
 SERVICE_CONFIG = "ServiceConfig"
 ENROLLMENT_READ = "EnrollmentRead"
@@ -41,14 +44,19 @@ class Access:
     """Most tokens kept, of at most `LONGEST` characters each."""
     LONGEST = 2048
 
-    def __init__(self, policies: Iterable[AccessPolicy], hosts: Iterable[str]) -> None:
+    def __init__(
+        self, policies: Iterable[AccessPolicy], hosts: Iterable[str], tokens: TokenJudge | None = None
+    ) -> None:
         """Fix what tokens are checked against.
 
         Args:
             policies: those of the service; of two with one name the first counts.
             hosts: host names a token may be for; their case does not count, nor a token's scheme, port,
                 case and encoding.
+            tokens: judges Entra's bearer tokens; None refuses them all. A token that it accepts opens every
+                call: roles and their data actions are not emulated.
         """
+        self._tokens = tokens
         self._policies = {policy.name: policy for policy in reversed(tuple(policies))}
         self._hosts = frozenset(host.lower() for host in hosts)
         self._good: dict[str, tuple[SasToken, AccessPolicy]] = {}
@@ -64,12 +72,23 @@ class Access:
         Raises:
             DpsError: 401 without a good token, 403 without the permission.
         """
+        if header is not None and header[: len(_BEARER)].lower() == _BEARER:
+            self._accept(header[len(_BEARER) :].strip())
+            return
         known = self._good.get(header) if header is not None else None
         if known is None or known[0].expired(now):
             known = self._recognize(header, now)
         policy = known[1]
         if permission not in policy.permissions:
             raise DpsError(errors.FORBIDDEN, f"The policy {policy.name} lacks {permission}.")
+
+    def _accept(self, token: str) -> None:
+        if self._tokens is None:
+            raise DpsError(errors.UNAUTHORIZED, "This service knows no issuer of bearer tokens.")
+        try:
+            self._tokens.accept(token, DPS)
+        except TokenRefused as error:
+            raise DpsError(errors.UNAUTHORIZED, f"The bearer token is refused: {error}") from None
 
     def _recognize(self, header: str | None, now: datetime) -> tuple[SasToken, AccessPolicy]:
         try:

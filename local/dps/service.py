@@ -19,6 +19,7 @@ from local.dps.service_api import ServiceApi
 from local.dps.store import Store
 from local.dps.webhook import Webhook
 from local.hub import IotHub
+from local.issuer import TokenJudge
 from local.world import World
 
 HUB_LIMIT = 50
@@ -39,6 +40,7 @@ class ProvisioningService:
         *,
         hubs: Iterable[IotHub] = (),
         policies: Sequence[AccessPolicy] | None = None,
+        tokens: TokenJudge | None = None,
         world: World | None = None,
         behaviour: Behaviour | None = None,
         limits: Limits | None = None,
@@ -54,6 +56,7 @@ class ProvisioningService:
             id_scope: the first path segment of the device API.
             hubs: linked from the start.
             policies: shared access policies; None makes the one every service has, with new keys.
+            tokens: judges bearer tokens of the service API; None: it takes none.
             world: clock, randomness and journal; None: a new one in real time.
             behaviour: the choices on what the facts leave open.
             limits: quotas and rates; None: the documented quotas and no rates, `Limits()`: both.
@@ -94,6 +97,7 @@ class ProvisioningService:
             id_scope=id_scope,
             hosts=(self.host_name, "localhost", "127.0.0.1", "::1", *host_names),
             access=self.policies,
+            tokens=tokens,
             service=ServiceApi(
                 store=self._store,
                 world=self.world,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.hub import DeviceKeys, InitialTwin, IotHub, migrate
+from local.hub import DeviceKeys, InitialTwin, IotHub, Thumbprints, migrate
 from local.world import ManualClock
 
 NOW = ManualClock().now()
@@ -82,7 +82,7 @@ def test_other_keys_change_the_etag_and_same_ones_nothing() -> None:
     made(hub)
     before = hub.devices["d1"]
     hub.set_keys("d1", KEYS, NOW)
-    assert hub.devices["d1"] is before
+    assert hub.devices["d1"] == before
     hub.set_keys("d1", OTHER, NOW)
     assert hub.devices["d1"].identity.etag != before.identity.etag
     hub.set_keys("nobody", OTHER, NOW)
@@ -92,3 +92,53 @@ def test_other_keys_change_the_etag_and_same_ones_nothing() -> None:
 def test_weights_out_of_range_are_refused(weight: int) -> None:
     with pytest.raises(ValueError, match="1 to 1000"):
         IotHub("a", allocation_weight=weight)
+
+
+def test_devices_are_given_out_as_copies() -> None:
+    hub = IotHub("a")
+    made(hub)
+    hub.devices["d1"].twin.tags["site"] = "changed"  # type: ignore[index]  # a mapping to read
+    assert hub.devices["d1"].twin.tags == {"site": "x"}
+
+
+def test_devices_read_as_a_mapping() -> None:
+    hub = IotHub("a")
+    made(hub, "d1")
+    made(hub, "d2")
+    assert (list(hub.devices), len(hub.devices), "d1" in hub.devices, "d3" in hub.devices) == (
+        ["d1", "d2"],
+        2,
+        True,
+        False,
+    )
+    assert hub.devices.get("d3") is None
+    with pytest.raises(KeyError):
+        hub.devices["d3"]
+
+
+def test_a_device_without_keys_is_self_signed_unless_told_otherwise() -> None:
+    hub = IotHub("a")
+    for name, kind in (("d1", None), ("d2", "certificateAuthority")):
+        hub.create_or_get(
+            name, keys=DeviceKeys(), iot_edge=False, twin=TWIN, now=NOW, authentication_type=kind
+        )
+    kinds = [hub.devices[name].identity.entry.authentication_type for name in ("d1", "d2")]
+    assert kinds == ["selfSigned", "certificateAuthority"]
+
+
+def test_a_migrated_device_keeps_how_it_attests() -> None:
+    source, target = IotHub("a"), IotHub("b")
+    thumbprints = Thumbprints("AB")
+    source.create_or_get("d1", keys=DeviceKeys(), iot_edge=False, twin=TWIN, now=NOW, thumbprints=thumbprints)
+    assert migrate("d1", source, target, keys=DeviceKeys(), now=NOW)
+    entry = target.devices["d1"].identity.entry
+    assert (entry.authentication_type, entry.thumbprints) == ("selfSigned", thumbprints)
+
+
+def test_watchers_see_every_change() -> None:
+    hub, seen = IotHub("a"), list[tuple[str, bool, bool]]()
+    hub.watch(lambda device, before, after: seen.append((device, before is not None, after is not None)))
+    made(hub)
+    hub.touch("d1", NOW)
+    hub.remove("d1", NOW)
+    assert seen == [("d1", False, True), ("d1", True, True), ("d1", True, False)]

@@ -14,7 +14,8 @@ from local.dps.errors import DpsError
 from local.dps.keys import derive_key
 from local.dps.policies import ENROLLMENT_READ, OWNER, REGISTRATION_READ, Access, AccessPolicy
 from local.dps.service import ProvisioningService
-from local.world import ManualClock
+from local.issuer import DPS, VAULT, Identity, Issuer
+from local.world import ManualClock, World
 from tests.local.dps.rig import OTHER_KEY, POLICY_KEY, PRIMARY, SCOPE, SECONDARY, Rig
 from tests.openapi.judge import Judge
 
@@ -254,3 +255,30 @@ def test_a_remembered_token_opens_no_more_than_an_unknown_one() -> None:
             == 200
         )
     assert len(warm._good) <= Access.REMEMBERED
+
+
+async def test_a_bearer_token_of_the_issuer_opens_the_service_api_and_no_other_token_does() -> None:
+    clock = ManualClock()
+    identity = Identity("11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002")
+    issuer = Issuer(clock, identities=[identity])
+    service = ProvisioningService(world=World(clock), tokens=issuer)
+    other = Issuer(clock, identities=[identity])
+
+    async def status(token: str, target: ProvisioningService = service) -> int:
+        transport = httpx.ASGITransport(Judge(target.asgi))
+        async with httpx.AsyncClient(transport=transport, base_url="https://localhost") as http:
+            answer = await http.get(
+                "/enrollments/none",
+                params={"api-version": "2021-10-01"},
+                headers={"Authorization": f"Bearer {token}"},
+            )
+            return answer.status_code
+
+    good = issuer.token(DPS[0], identity)
+    assert await status(good) == 404
+    assert await status(issuer.token(VAULT[0], identity)) == 401
+    assert await status(other.token(DPS[0], identity)) == 401
+    assert await status("garbage") == 401
+    assert await status(good, ProvisioningService(world=World(clock))) == 401
+    await clock.advance(2 * 24 * 3600)
+    assert await status(good) == 401

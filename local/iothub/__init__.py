@@ -1,0 +1,1 @@
+"""An IoT hub's service API: identity registry, twins, queries, statistics and throttles over its records."""
