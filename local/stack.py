@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from local.azurite import Azurite
+from local.cloud import Cloud, serve_cloud
 from local.dps.limits import Limits
 from local.dps.service import ProvisioningService
 from local.functions import FunctionsProcess
 from local.hub import IotHub
-from local.mqtt.server import serve_mqtt
 from local.processes import Child
-from local.serve import Address, serve
+from local.serve import Address
 from local.tls import CertificateAuthority
 from local.world import Call, World
 
@@ -47,15 +47,26 @@ class Options:
 class Stack:
     """A running stack. Its parts are public: tests and demos look into them."""
 
-    world: World
-    dps: ProvisioningService
-    hubs: tuple[IotHub, ...]
-    address: Address
-    mqtt: Address
+    cloud: Cloud
     ca: Path
     trust: ssl.SSLContext
     functions: FunctionsProcess
     azurite: Azurite
+
+    @property
+    def dps(self) -> ProvisioningService:
+        """The DPS."""
+        return self.cloud.dps
+
+    @property
+    def address(self) -> Address:
+        """Where the DPS listens."""
+        return self.cloud.dps_address
+
+    @property
+    def hubs(self) -> tuple[IotHub, ...]:
+        """The records of the linked hubs."""
+        return tuple(hub.service.hub for hub in self.cloud.hubs.values())
 
     @property
     def dps_connection_string(self) -> str:
@@ -69,7 +80,7 @@ class Stack:
 
     def webhook_calls(self) -> tuple[Call, ...]:
         """Every call of DPS to the webhook, oldest first."""
-        return self.world.journal.of("webhook")
+        return self.cloud.world.journal.of("webhook")
 
     def unanswered_webhook_calls(self) -> int:
         """How many of them got no answer at all."""
@@ -82,13 +93,7 @@ class Stack:
 
     def state(self) -> dict[str, Any]:
         """Where everything is and how to get in. Holds secrets."""
-        return {
-            "dps": {
-                "host": self.address.host,
-                "connection_string": self.dps_connection_string,
-                "id_scope": self.dps.id_scope,
-                "mqtt_port": self.mqtt.port,
-            },
+        return self.cloud.state() | {
             "ca": str(self.ca),
             "functions": {
                 "url": self.functions.url,
@@ -96,7 +101,6 @@ class Stack:
                 "allocate_url": self.allocate_url,
             },
             "tables": self.azurite.connection_string,
-            "hubs": [hub.host_name for hub in self.hubs],
         }
 
 
@@ -119,16 +123,24 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
         )
         tell(f"Azurite serves tables on 127.0.0.1:{azurite.port}")
 
-        world = World()
-        hubs = tuple(IotHub(name, allocation_weight=weight) for name, weight in options.hubs.items())
-        dps = ProvisioningService(options.dps_name, hubs=hubs, world=world, limits=options.limits)
-        parts.push_async_callback(dps.aclose)
         certificate = CertificateAuthority(folder / "tls").issue()
-        address = await parts.enter_async_context(serve(dps.asgi, certificate, port=options.dps_port))
-        mqtt = await parts.enter_async_context(serve_mqtt(dps, certificate, port=options.mqtt_port))
-        tell(f"DPS serves {address.url} and MQTT on port {mqtt.port}, with {len(hubs)} linked hubs")
+        cloud = await parts.enter_async_context(
+            serve_cloud(
+                options.hubs,
+                certificate,
+                world=World(),
+                name=options.dps_name,
+                limits=options.limits,
+                dps_port=options.dps_port,
+                mqtt_port=options.mqtt_port,
+            )
+        )
+        tell(
+            f"DPS serves {cloud.dps_address.url} and MQTT on port {cloud.mqtt.port}, "
+            f"with {len(cloud.hubs)} linked hubs, a key vault and the management plane beside it"
+        )
 
-        settings = {"APP_ROLE": "all"}
+        settings = {"APP_ROLE": "all", **cloud.identity}
         if options.policy is not None:
             policy = folder / "policy.json"
             policy.write_text(options.policy)
@@ -140,11 +152,7 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
         await functions.start()
         tell(f"the Functions host serves {functions.url}")
         yield Stack(
-            world=world,
-            dps=dps,
-            hubs=hubs,
-            address=address,
-            mqtt=mqtt,
+            cloud=cloud,
             ca=certificate.ca_pem,
             trust=certificate.client_context(),
             functions=functions,
