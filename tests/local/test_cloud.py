@@ -1,4 +1,4 @@
-"""The services around DPS together on the wire, as ./run local serves them, with clients nobody here wrote."""
+"""The services around DPS together on the wire, as ./run local serves them, with real clients."""
 
 import asyncio
 import gc
