@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from local.azurite import NotInstalled
+from local.dps.authorities import CA_LIMIT, Authorities, CaCertificate
 from local.dps.limits import UNTHROTTLED, Limits
 from local.host.files import write_private_json
 from local.processes import ChildFailed
@@ -22,10 +23,29 @@ def _hub(text: str) -> tuple[str, int]:
     return (name if "." in name else f"{name}.azure-devices.net"), int(weight or 1)
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 1_000_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 to 1000000, DPS's quota")
+    return int(text)
+
+
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535; 0 takes any free one)")
     return int(text)
+
+
+def _ca(text: str) -> CaCertificate:
+    """NAME=FILE; what is in the file must be a certificate in PEM."""
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE")
+    try:
+        certificate = CaCertificate(name, Path(path).read_bytes())
+        Authorities([certificate])
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path} holds no certificate in PEM: {error}") from None
+    return certificate
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
         help="a linked hub; its weight counts at DPS (hashed policy) and in the webhook's policy; repeatable "
         f"(default: {', '.join(name.split('.')[0] for name in DEFAULT_HUBS)})",
     )
+    parser.add_argument(
+        "--ca",
+        type=_ca,
+        action="append",
+        metavar="NAME=FILE",
+        help="a verified CA certificate of the DPS (PEM), for X.509 enrollment groups; repeatable, up to 25",
+    )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the webhook's allocation policy (JSON)")
     parser.add_argument("--dps-name", default="local-dps", metavar="NAME", help="(default: local-dps)")
     parser.add_argument(
@@ -51,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="lift DPS's rates (1000 operations, 1000 registrations a minute; 5 polls of a device in 10 s)",
     )
-    for part in ("dps", "mqtt", "functions", "tables"):
+    for what in ("registrations", "enrollments"):
+        parser.add_argument(
+            f"--seed-{what}", type=_count, default=0, metavar="N", help=f"{what} there are from the start"
+        )
+    for part in ("dps", "mqtt", "functions", "tables", "admin"):
         parser.add_argument(
             f"--{part}-port", type=_port, default=0, metavar="N", help="(default: any free one)"
         )
@@ -63,6 +94,8 @@ def _options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tu
     names = [name.lower() for name, _ in given.hub or []]
     if len(set(names)) != len(names):
         parser.error("argument --hub: the same hub is named twice")
+    if len({certificate.name.lower() for certificate in given.ca or []}) > CA_LIMIT:
+        parser.error(f"argument --ca: a DPS takes {CA_LIMIT} CA certificates")
     hubs = dict(given.hub) if given.hub else dict(DEFAULT_HUBS)
     try:
         policy = given.policy.read_text("utf-8") if given.policy else _policy(hubs)
@@ -75,7 +108,11 @@ def _options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tu
         mqtt_port=given.mqtt_port,
         functions_port=given.functions_port,
         tables_port=given.tables_port,
+        admin_port=given.admin_port,
         policy=policy,
+        ca_certificates=tuple(given.ca or ()),
+        registrations=given.seed_registrations,
+        enrollments=given.seed_enrollments,
         limits=UNTHROTTLED if given.unthrottled else Limits(),
     )
     return options, given.state

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from local.processes import Child
 
 ROOT = Path(__file__).parents[1]
@@ -23,14 +25,25 @@ class FunctionsProcess:
         python: the interpreter.
         port: 0 takes any free one at the first start.
         settings: the app settings.
+        clock_ahead: seconds by which its date is ahead of the machine's, now and after `move_clock`; None:
+            it has the machine's and cannot be moved.
     """
 
-    def __init__(self, *, folder: Path, python: str, port: int, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        python: str,
+        port: int,
+        settings: Mapping[str, str],
+        clock_ahead: float | None = None,
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._python = python
         self._port = port
         self._settings = dict(settings)
+        self._clock_ahead = clock_ahead
         self._ready_file = folder / "ready.json"
         self._log = folder / "host.log"
         self._past_logs: list[str] = []
@@ -47,6 +60,8 @@ class FunctionsProcess:
         if self._log.exists():
             self._past_logs.append(self._log.read_text(errors="replace"))
         given = [f"--setting={name}={value}" for name, value in self._settings.items()]
+        if self._clock_ahead is not None:
+            given.append(f"--clock-ahead={self._clock_ahead!r}")
         # Settings of the shell that started us must not reach the app.
         environment = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
@@ -69,6 +84,29 @@ class FunctionsProcess:
             raise
         self._ready = json.loads(self._ready_file.read_text())
         self._port = int(self._ready["port"])
+
+    async def move_clock(self, ahead: float) -> None:
+        """Put its date so many seconds ahead of the machine's, now and after every start.
+
+        When this returns, the timers that became due have been started. A process that does not run gets
+        the date at its next start.
+
+        Raises:
+            RuntimeError: it refused; its log says why.
+        """
+        if self.child is not None and self.child.running:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                answer = await http.post(
+                    f"{self.url}/admin/local/clock",
+                    json={"ahead": ahead},
+                    headers={"x-functions-key": self.master_key},
+                )
+            if answer.status_code != 200:
+                raise RuntimeError(
+                    f"the Functions host did not move its clock ({answer.status_code}): was it started "
+                    "with clock_ahead?"
+                )
+        self._clock_ahead = ahead
 
     async def kill(self) -> None:
         """End it at once, in the middle of whatever it does."""

@@ -12,8 +12,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local.tls import ServerCertificate
+from local.tls_peer import PEER_CHAIN, TLS_VERSION, PeerTls
 
 _GRACEFUL_SECONDS = 2
+CONNECTION = "local.connection"
+"""The ASGI extension in which an application finds the connection of its call, an asyncio.Transport; a
+service that drops connections on request needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,9 @@ class Address:
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Any, certificate: ServerCertificate | None, *, port: int = 0) -> AsyncIterator[Address]:
+async def serve(
+    app: Any, certificate: ServerCertificate | None, *, port: int = 0, ask_for_certificate: bool = False
+) -> AsyncIterator[Address]:
     """Serve `app` on 127.0.0.1 until the block ends.
 
     The end lets running requests finish for two seconds, then cancels them. No signal handlers are
@@ -45,14 +51,18 @@ async def serve(app: Any, certificate: ServerCertificate | None, *, port: int = 
         app: an ASGI application.
         certificate: what to show; None serves plain HTTP.
         port: 0 takes any free one.
+        ask_for_certificate: ask clients for a certificate and accept any, or none. The application finds it
+            in the ASGI extension `tls` as `client_cert_chain`: PEM texts, the client's own first. Nothing
+            is verified but that the client holds the first one's key. Needs a `certificate`.
 
     Raises:
         OSError: the port is taken or not allowed.
     """
+    peers = PeerTls(certificate) if certificate is not None and ask_for_certificate else None
     listener = socket.create_server(("127.0.0.1", port), backlog=2048)
     config = uvicorn.Config(
         app,
-        http=_HttpProtocol,
+        http=_HttpProtocol if peers is None else _behind(peers),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -61,7 +71,9 @@ async def serve(app: Any, certificate: ServerCertificate | None, *, port: int = 
         server_header=False,
         timeout_keep_alive=60,
         timeout_graceful_shutdown=_GRACEFUL_SECONDS,
-        ssl_context_factory=None if certificate is None else lambda _config, _default: _context(certificate),
+        ssl_context_factory=None
+        if certificate is None or peers is not None
+        else lambda _config, _default: _context(certificate),
     )
     server = _Server(config)
     bound = Address(listener.getsockname()[1], "http" if certificate is None else "https")
@@ -74,12 +86,19 @@ async def serve(app: Any, certificate: ServerCertificate | None, *, port: int = 
         yield bound
     finally:
         server.should_exit = True
+        if peers is not None:
+            peers.close()
         await running
         listener.close()
 
 
 def _context(certificate: ServerCertificate) -> ssl.SSLContext:
     return certificate.server_context()
+
+
+def _behind(peers: PeerTls) -> Any:
+    """What uvicorn makes a protocol of each connection with."""
+    return lambda **given: peers.around(lambda: _HttpProtocol(**given))
 
 
 class _Server(uvicorn.Server):
@@ -124,3 +143,18 @@ class _Corked:
 class _HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its base does
         super().connection_made(_Corked(transport))  # type: ignore[arg-type]  # a stand-in, not a subclass
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        extensions: dict[str, Any] = {CONNECTION: self.transport}
+        chain = self.transport.get_extra_info(PEER_CHAIN)
+        if chain is not None:
+            extensions["tls"] = {
+                "server_cert": None,
+                "client_cert_chain": chain,
+                "client_cert_name": None,
+                "client_cert_error": None,
+                "tls_version": self.transport.get_extra_info(TLS_VERSION),
+                "cipher_suite": None,
+            }
+        self.scope["extensions"] = extensions

@@ -9,16 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local.admin import AdminPort
 from local.azurite import Azurite
 from local.cloud import Cloud, serve_cloud
+from local.dps.authorities import CaCertificate
 from local.dps.limits import Limits
+from local.dps.seed import seed
 from local.dps.service import ProvisioningService
+from local.faults import Faults
 from local.functions import FunctionsProcess
 from local.hub import IotHub
 from local.processes import Child
-from local.serve import Address
+from local.proxy import AzuriteProxy
+from local.serve import Address, serve
+from local.switches import Switches
 from local.tls import CertificateAuthority
-from local.world import Call, World
+from local.world import Call, ShiftedClock, SkewableClock, World
 
 DEFAULT_HUBS = {"hub-a.azure-devices.net": 1, "hub-b.azure-devices.net": 1, "hub-c.azure-devices.net": 1}
 
@@ -31,6 +37,9 @@ class Options:
         hubs: host name of each linked hub -> its allocationWeight at DPS, 1 to 1000.
         policy: the allocation policy, as text; None for the app's packaged one.
         limits: the quotas and rates of the DPS.
+        ca_certificates: what the DPS knows for devices that prove themselves by X.509.
+        registrations: how many registration records there are from the start.
+        enrollments: how many individual enrollments.
     """
 
     hubs: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_HUBS))
@@ -39,8 +48,12 @@ class Options:
     mqtt_port: int = 0
     functions_port: int = 0
     tables_port: int = 0
+    admin_port: int = 0
     policy: str | None = None
     limits: Limits = field(default_factory=Limits)
+    ca_certificates: tuple[CaCertificate, ...] = ()
+    registrations: int = 0
+    enrollments: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,9 @@ class Stack:
     trust: ssl.SSLContext
     functions: FunctionsProcess
     azurite: Azurite
+    tables: AzuriteProxy
+    admin: AdminPort
+    admin_address: Address
 
     @property
     def dps(self) -> ProvisioningService:
@@ -100,7 +116,8 @@ class Stack:
                 "master_key": self.functions.master_key,
                 "allocate_url": self.allocate_url,
             },
-            "tables": self.azurite.connection_string,
+            "tables": self.tables.connection_string,
+            "admin": {"url": self.admin_address.url, "token": self.admin.token},
         }
 
 
@@ -123,14 +140,21 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
         )
         tell(f"Azurite serves tables on 127.0.0.1:{azurite.port}")
 
+        clock = ShiftedClock()
+        world = World(SkewableClock(clock))
+        faults, switches = Faults(world), Switches()
+        tables = await parts.enter_async_context(AzuriteProxy(azurite.connection_string, faults))
         certificate = CertificateAuthority(folder / "tls").issue()
         cloud = await parts.enter_async_context(
             serve_cloud(
                 options.hubs,
                 certificate,
-                world=World(),
+                world=world,
                 name=options.dps_name,
                 limits=options.limits,
+                ca_certificates=options.ca_certificates,
+                faults=faults,
+                switches=switches,
                 dps_port=options.dps_port,
                 mqtt_port=options.mqtt_port,
             )
@@ -140,21 +164,34 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
             f"with {len(cloud.hubs)} linked hubs, a key vault and the management plane beside it"
         )
 
+        if options.registrations or options.enrollments:
+            seed(cloud.dps, registrations=options.registrations, enrollments=options.enrollments)
+            tell(f"seeded: {options.registrations:,} registrations, {options.enrollments:,} enrollments")
+
         settings = {"APP_ROLE": "all", **cloud.identity}
         if options.policy is not None:
             policy = folder / "policy.json"
             policy.write_text(options.policy)
             settings["POLICY_FILE"] = str(policy)
         functions = FunctionsProcess(
-            folder=folder / "functions", python=sys.executable, port=options.functions_port, settings=settings
+            folder=folder / "functions",
+            python=sys.executable,
+            port=options.functions_port,
+            settings=settings,
+            clock_ahead=0.0,
         )
         parts.push_async_callback(functions.stop)
         await functions.start()
         tell(f"the Functions host serves {functions.url}")
+        admin = AdminPort(world, faults, switches, clock, moved=functions.move_clock)
+        admin_address = await parts.enter_async_context(serve(admin, certificate, port=options.admin_port))
         yield Stack(
             cloud=cloud,
             ca=certificate.ca_pem,
             trust=certificate.client_context(),
             functions=functions,
             azurite=azurite,
+            tables=tables,
+            admin=admin,
+            admin_address=admin_address,
         )

@@ -1,12 +1,14 @@
 """What all emulators of one run share: the time, the randomness and a record of the calls."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -99,6 +101,134 @@ class ManualClock:
     async def _turn(self) -> None:
         for _ in range(self.TURNS):
             await asyncio.sleep(0)
+
+
+class ShiftedClock:
+    """The machine's time plus what it was advanced by, running as fast as it is told to.
+
+    For services on real sockets: time passes by itself, and `advance` lets hours pass at once. It follows
+    the machine's date, so that without an advance and at rate 1 it agrees with every other process.
+    """
+
+    def __init__(self, *, rate: float = 1.0) -> None:
+        """Start at the machine's time.
+
+        Args:
+            rate: seconds of this clock in one of the machine's; over 0. The world's network and processors
+                get slower by as much: at 60, a call of a millisecond takes 60 of them.
+
+        Raises:
+            ValueError: the rate is not over 0.
+        """
+        if not rate > 0:
+            raise ValueError(f"rate is {rate}; a clock runs forward: use a number over 0")
+        self._rate = rate
+        self._began = time.monotonic()
+        self._advanced = 0.0
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which this clock is ahead of the machine's."""
+        return self._advanced + (self._rate - 1) * (time.monotonic() - self._began)
+
+    @property
+    def sleeping(self) -> int:
+        """How many sleepers wait for this clock."""
+        return sum(not released.done() for _, _, released in self._sleepers)
+
+    def now(self) -> datetime:
+        """The machine's date and time in UTC, and so much ahead."""
+        return datetime.now(UTC) + timedelta(seconds=self.ahead)
+
+    def monotonic(self) -> float:
+        """The machine's monotonic seconds, and so much ahead."""
+        return time.monotonic() + self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the time has come by this clock, by itself or by `advance`."""
+        due = self.monotonic() + seconds
+        released = asyncio.get_running_loop().create_future()
+        sleeper = (due, next(self._order), released)
+        heapq.heappush(self._sleepers, sleeper)
+        try:
+            while not released.done() and (left := due - self.monotonic()) > 0:
+                await asyncio.wait((released,), timeout=min(left / self._rate, _LONGEST_WAIT))
+        finally:
+            if not released.done():
+                self._sleepers.remove(sleeper)
+                heapq.heapify(self._sleepers)
+                released.cancel()
+
+    async def advance(self, seconds: float, *, settle: float = 0.0) -> None:
+        """Let `seconds` pass at once, releasing every sleeper due on the way in order, new ones among them.
+
+        Args:
+            seconds: at least 0.
+            settle: real seconds given to the released code before the next sleeper is looked at, for code
+                that awaits sockets; 0 gives it some turns of the event loop.
+
+        Raises:
+            ValueError: `seconds` is below 0: waiting code would see time go back.
+        """
+        if seconds < 0:
+            raise ValueError(f"seconds is {seconds}; a clock moves forward: use at least 0")
+        target = self.monotonic() + seconds
+        await self._settle(settle)
+        while self._sleepers and self._sleepers[0][0] <= target:
+            due, _, released = heapq.heappop(self._sleepers)
+            if released.done():
+                continue
+            self._advanced += max(0.0, due - self.monotonic())
+            released.set_result(None)
+            await self._settle(settle)
+        self._advanced += max(0.0, target - self.monotonic())
+        await self._settle(settle)
+
+    async def _settle(self, seconds: float) -> None:
+        for _ in range(ManualClock.TURNS):
+            await asyncio.sleep(0)
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+
+_LONGEST_WAIT = 3600.0
+"""Seconds an event loop is asked to wait at once; some refuse very long waits."""
+
+_skew: ContextVar[float] = ContextVar("skew", default=0.0)
+
+
+@contextlib.contextmanager
+def skewing(seconds: float) -> Iterator[None]:
+    """Within the block, and in the tasks started in it, every `SkewableClock` is so many seconds ahead."""
+    before = _skew.set(seconds)
+    try:
+        yield
+    finally:
+        _skew.reset(before)
+
+
+class SkewableClock:
+    """A clock whose date one call may see otherwise than the next: that of a service whose clock is wrong.
+
+    Durations and sleeps are not skewed.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        """The inner clock's date and time, and the skew of the call under way."""
+        return self._clock.now() + timedelta(seconds=_skew.get())
+
+    def monotonic(self) -> float:
+        """The inner clock's seconds."""
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep by the inner clock."""
+        await self._clock.sleep(seconds)
 
 
 async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:

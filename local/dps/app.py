@@ -245,7 +245,10 @@ def _request(scope: Message, body: bytes) -> Request:
     path = raw.decode("latin-1").partition("?")[0]
     segments = tuple(unquote(part) for part in path.split("/") if part)
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    return Request(scope["method"], segments, _query(scope.get("query_string", b"")), headers, body)
+    certificates = tuple(scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ()))
+    return Request(
+        scope["method"], segments, _query(scope.get("query_string", b"")), headers, body, certificates
+    )
 
 
 @lru_cache(maxsize=64)  # of one client all are alike

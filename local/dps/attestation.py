@@ -116,17 +116,21 @@ def _certificate(value: Any) -> dict[str, Any]:
     if text is None or len(text) > _MOST_CERTIFICATE_TEXT:
         raise DpsError(BAD_REQUEST, "A certificate must be a PEM text or Base64 of DER.")
     try:
-        raw = text.encode("ascii")
-        if b"-----BEGIN" in raw:
-            loaded = x509.load_pem_x509_certificate(raw)
-        else:
-            loaded = x509.load_der_x509_certificate(base64.b64decode(raw))
-        return {"certificate": text, "info": _info(loaded)}
+        return {"certificate": text, "info": info(read_certificate(text))}
     except Exception:  # noqa: BLE001 - what a hostile certificate makes the parser raise is open-ended
         raise DpsError(BAD_REQUEST, "A certificate cannot be read.") from None
 
 
-def _info(certificate: x509.Certificate) -> dict[str, Any]:
+def read_certificate(text: str) -> x509.Certificate:
+    """A certificate from PEM or from Base64 of DER. What it raises for anything else is open-ended."""
+    raw = text.encode("ascii")
+    if b"-----BEGIN" in raw:
+        return x509.load_pem_x509_certificate(raw)
+    return x509.load_der_x509_certificate(base64.b64decode(raw))
+
+
+def info(certificate: x509.Certificate) -> dict[str, Any]:
+    """The published `X509CertificateInfo`."""
     return {
         "subjectName": certificate.subject.rfc4514_string(),
         "sha1Thumbprint": certificate.fingerprint(hashes.SHA1()).hex().upper(),  # noqa: S303 - an API member

@@ -58,6 +58,22 @@ class Behaviour:
     existing_twin: Literal["reset", "keep"] = "reset"
     """What an initial assignment does to the twin of a device the hub already has."""
 
+    client_certificates_expire: bool = True
+    """Whether the dates of a certificate count that an individual enrollment names itself.
+
+    False: the thumbprint decides alone, as an IoT hub's does."""
+
+    signing_certificates_are_trusted: bool = False
+    """Whether a group's own signing certificate vouches for devices without a verified CA above it.
+
+    Documented is that it does not: the chain must reach a certificate verified by proof of possession.
+    True spares a test the upload of a CA certificate."""
+
+    x509_result_shows_certificates: bool = False
+    """Whether a device's result has `certificateInfo` and `signingCertificateInfo`.
+
+    They are in the published shape; results seen from 2022 to 2025 have the enrollment group's id alone."""
+
     retry_after_on_429: int | None = None
     """Seconds in the `Retry-After` header of a 429; None: it has no such header."""
 

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from local.dps import device_auth, errors, ids, wire
+from local.dps.certificate_auth import CertificateAuth
 from local.dps.errors import BAD_REQUEST, DpsError
 from local.dps.limits import Throttle
 from local.dps.records import Registration
@@ -27,6 +28,7 @@ class DeviceApi:
         id_scope: str,
         host_name: str,
         store: Store,
+        certificates: CertificateAuth,
         registrar: Registrar,
         world: World,
         registrations: Throttle,
@@ -39,6 +41,7 @@ class DeviceApi:
             id_scope: the first segment of its paths.
             host_name: where to poll, for a client that sends no usable Host header.
             store: the records.
+            certificates: judges client certificates.
             registrar: runs registrations.
             world: the time.
             registrations: how many of them all devices together may start.
@@ -48,6 +51,7 @@ class DeviceApi:
         self._id_scope = id_scope
         self._host_name = host_name
         self._store = store
+        self._certificates = certificates
         self._registrar = registrar
         self._world = world
         self._registrations = registrations
@@ -77,7 +81,8 @@ class DeviceApi:
 
     def poll(self, name: str, operation_id: str, request: Request) -> Response:
         """GET of an operation: 202 while it runs, then 200 with the outcome, also for a failure."""
-        self._polls.take(self._attest(name, request).key)
+        attested = self._attest(name, request)
+        self._polls.take(attested.key)
         operation = self._registrar.operation(name, operation_id)
         if operation is None:
             raise DpsError(errors.NOT_FOUND, "There is no such operation.")
@@ -87,17 +92,22 @@ class DeviceApi:
             return Response(202, body, {"Retry-After": str(RETRY_AFTER)})
         result = operation.result
         return Response(
-            200, {"operationId": operation.id, "status": result.status, "registrationState": _result(result)}
+            200,
+            {
+                "operationId": operation.id,
+                "status": result.status,
+                "registrationState": _result(result, attested),
+            },
         )
 
     def look_up(self, name: str, request: Request) -> Response:
         """POST of a registration: its record as the device may see it; allocates nothing (inferred)."""
-        self._attest(name, request)
+        attested = self._attest(name, request)
         wire.parse_object(request.body, empty_is_object=True)
         found = self._store.registrations.get(ids.key(name))
         if found is None:
             raise DpsError(errors.REGISTRATION_NOT_FOUND, "The device has not been registered.")
-        return Response(200, _result(found))
+        return Response(200, _result(found, attested))
 
     def _check_quota(self, key: str) -> None:
         """How a registration over the quota ends is unknown."""
@@ -108,15 +118,16 @@ class DeviceApi:
     def _attest(self, name: str, request: Request) -> Attested:
         checked = ids.registration_id(name, "The registration id in the path")
         now = self._world.clock.now()
-        return device_auth.attest(
-            self._store, request.headers.get("authorization"), self._id_scope, checked, now
-        )
+        return device_auth.attest(self._certificates, request, self._id_scope, checked, now)
 
 
 def _assigning(operation: Operation) -> dict[str, Any]:
     return {"operationId": operation.id, "status": "assigning"}
 
 
-def _result(record: Registration) -> dict[str, Any]:
-    """The device's view: the record, and the group it came through."""
-    return {"symmetricKey": {"enrollmentGroupId": record.group} if record.group else {}, **record.wire()}
+def _result(record: Registration, attested: Attested) -> dict[str, Any]:
+    """The device's view: the record, and by what it proved itself through which group."""
+    proof = {} if attested.certificate is None else dict(attested.certificate.shown)
+    if record.group:
+        proof["enrollmentGroupId"] = record.group
+    return {"symmetricKey" if attested.certificate is None else "x509": proof, **record.wire()}

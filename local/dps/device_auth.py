@@ -1,16 +1,46 @@
-"""Which enrollment a device belongs to, proved by its shared access signature."""
+"""Which enrollment a device belongs to, proved by its shared access signature or its certificate."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
 from local.dps import attestation, errors, ids, sas
+from local.dps.certificate_auth import CertificateAuth
 from local.dps.enrollments import Enrollment
 from local.dps.errors import DpsError
 from local.dps.registration import Attested
 from local.dps.store import Store
+from local.dps.wire import Request
 
 
-def attest(store: Store, header: str | None, id_scope: str, registration_id: str, now: datetime) -> Attested:
+def attest(
+    certificates: CertificateAuth, request: Request, id_scope: str, registration_id: str, now: datetime
+) -> Attested:
+    """The enrollment of the device that calls.
+
+    Its individual enrollment says how it must prove itself. Without one, a certificate counts unless there
+    is a token too; what DPS makes of both at once is unknown.
+
+    Raises:
+        DpsError: 401 without or with a wrong proof; 400 when the individual enrollment attests by TPM,
+            which this emulator does not serve.
+    """
+    header = request.headers.get("authorization")
+    individual = certificates.store.individuals.get(ids.key(registration_id))
+    if individual is not None:
+        kind = individual.attestation_type
+        if kind not in (attestation.SYMMETRIC_KEY, attestation.X509):
+            raise DpsError(errors.BAD_REQUEST, f"The emulator cannot register {kind} devices.")
+        by_certificate = kind == attestation.X509
+    else:
+        by_certificate = not header and bool(request.certificates)
+    if by_certificate:
+        return certificates.attest(request.certificates, registration_id, now)
+    return _by_token(certificates.store, header, id_scope, registration_id, now)
+
+
+def _by_token(
+    store: Store, header: str | None, id_scope: str, registration_id: str, now: datetime
+) -> Attested:
     """The enrollment and keys of the device that signed.
 
     An individual enrollment takes precedence over every group, whatever its state. A device of a group
@@ -18,14 +48,9 @@ def attest(store: Store, header: str | None, id_scope: str, registration_id: str
     opens nothing (documented). `skn` is not looked at.
 
     Raises:
-        DpsError: 401 without a token (401000) or with a wrong or expired key (401002); 400 when the
-            individual enrollment attests by X.509 or TPM, which this emulator does not serve.
+        DpsError: 401 without a token (401000) or with a wrong or expired key (401002).
     """
     individual = store.individuals.get(ids.key(registration_id))
-    if individual is not None and individual.attestation_type != attestation.SYMMETRIC_KEY:
-        raise DpsError(
-            errors.BAD_REQUEST, f"The emulator cannot register {individual.attestation_type} devices."
-        )
     try:
         token = sas.parse(header)
     except sas.SasError as error:

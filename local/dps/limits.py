@@ -1,5 +1,6 @@
 """How much one provisioning service takes: the documented quotas and rates."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from local.dps.errors import THROTTLED, DpsError
@@ -34,7 +35,12 @@ class Throttle:
     """
 
     def __init__(
-        self, limit: int | None, seconds: float, clock: Clock, *, retry_after: int | None = None
+        self,
+        limit: int | None,
+        seconds: float,
+        clock: Clock,
+        *,
+        retry_after: Callable[[], int | None] = lambda: None,
     ) -> None:
         """Make one.
 
@@ -42,12 +48,12 @@ class Throttle:
             limit: calls of one caller in each stretch; None: any number.
             seconds: how long a stretch is.
             clock: measures it.
-            retry_after: seconds that a refusal names; None: none.
+            retry_after: asked at each refusal for the seconds it names; None: none.
         """
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
-        self._headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self._retry_after = retry_after
         self._ends = float("-inf")
         self._counts: dict[str, int] = {}
 
@@ -66,5 +72,6 @@ class Throttle:
         count = self._counts.get(caller, 0)
         if count >= self._limit:
             message = "Operations are being throttled for this tenant."
-            raise DpsError(THROTTLED, message, headers=self._headers)
+            after = self._retry_after()
+            raise DpsError(THROTTLED, message, headers={} if after is None else {"Retry-After": str(after)})
         self._counts[caller] = count + 1

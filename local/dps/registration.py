@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
@@ -16,10 +16,23 @@ from local.dps.keys import SymmetricKeys
 from local.dps.records import Registration
 from local.dps.store import Store
 from local.dps.webhook import Answer, Refusal, Webhook, request_body, unusable
-from local.hub import InitialTwin, IotHub
+from local.hub import InitialTwin, IotHub, Thumbprints
+from local.iothub.device import SAS, SELF_SIGNED
 from local.world import World
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCertificate:
+    """The certificate by which a device proved itself."""
+
+    der: str
+    """Base64 of it."""
+    thumbprints: Thumbprints
+    """What its hub identity accepts."""
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    """What the device's result tells of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +42,10 @@ class Attested:
     registration_id: str
     """As the device wrote it."""
     enrollment: Enrollment
-    keys: SymmetricKeys
+    keys: SymmetricKeys = field(default_factory=SymmetricKeys)
     """The device's own keys: the individual enrollment's, or those derived from the group's."""
+    certificate: DeviceCertificate | None = None
+    """None: it proved itself by a key."""
 
     @property
     def key(self) -> str:
@@ -186,7 +201,11 @@ class Registrar:
             candidates = allocation.candidates(enrollment.hubs, self._linked())
             every = self._behaviour.retired_hubs_in_linked_hubs
             allowed = [hub.host_name for hub in candidates if every or hub.apply_allocation_policy]
-        body = request_body(enrollment, course.attested.registration_id, course.previous, payload, allowed)
+        device = course.attested
+        proof = None if device.certificate is None else device.certificate.der
+        body = request_body(
+            enrollment, device.registration_id, course.previous, payload, allowed, certificate=proof
+        )
         outcome = await self._webhook().ask(enrollment.webhook_url, body, allowed)
         if isinstance(outcome, Refusal):
             return self._failed(course, outcome.code, outcome.message)
@@ -211,7 +230,7 @@ class Registrar:
         device_id = str(own_id) if own_id else course.attested.registration_id
         twin = self._starting_twin(course, answer)
         if not self._create(course, target, device_id, twin):
-            target.set_keys(device_id, self._hub_keys(course), self._world.clock.now())
+            self._give_credentials(course, target, device_id)
             if self._behaviour.existing_twin == "reset":
                 target.reset(device_id, twin)
         return self._assigned(course, "initialAssignment", target.host_name, device_id, payload)
@@ -225,7 +244,7 @@ class Registrar:
         if target is not None:
             made = self._create(course, target, home.device_id, course.enrollment.initial_twin)
             if not made and self._behaviour.hub_key_follows_registration:
-                target.set_keys(home.device_id, self._hub_keys(course), self._world.clock.now())
+                self._give_credentials(course, target, home.device_id)
         return self._assigned(course, "reprovisionedToInitialAssignment", home.hub, home.device_id, payload)
 
     def _move(
@@ -241,6 +260,7 @@ class Registrar:
         if migrates and source is not None:
             now, keys = self._world.clock.now(), self._hub_keys(course)
             if hubs.migrate(device_id, source, target, keys=keys, now=now):
+                self._give_credentials(course, target, device_id)
                 return self._assigned(course, "deviceDataMigrated", target.host_name, device_id, payload)
         if source is not None:
             source.remove(device_id)
@@ -258,6 +278,7 @@ class Registrar:
         _, made = target.create_or_get(
             device_id,
             keys=self._hub_keys(course),
+            thumbprints=self._thumbprints(course),
             iot_edge=course.enrollment.iot_edge,
             twin=twin,
             now=self._world.clock.now(),
@@ -267,6 +288,25 @@ class Registrar:
     def _hub_keys(self, course: _Course) -> hubs.DeviceKeys:
         """A hub identity has the device's own keys (seen for groups: the derived one is its primary)."""
         return hubs.DeviceKeys(course.attested.keys.primary, course.attested.keys.secondary)
+
+    def _thumbprints(self, course: _Course) -> Thumbprints:
+        """A device with a certificate is `selfSigned` on its hub, also one of a group (seen)."""
+        certificate = course.attested.certificate
+        return Thumbprints() if certificate is None else certificate.thumbprints
+
+    def _give_credentials(self, course: _Course, target: IotHub, device_id: str) -> None:
+        """Give an existing hub identity the keys or the thumbprints this registration was proved by."""
+        device = target.devices.get(device_id)
+        if device is None:
+            return
+        entry = replace(
+            device.identity.entry,
+            keys=self._hub_keys(course),
+            thumbprints=self._thumbprints(course),
+            authentication_type=SAS if course.attested.certificate is None else SELF_SIGNED,
+        )
+        if entry != device.identity.entry:
+            target.rewrite(entry, self._world.clock.now())
 
     def _hub(self, key: str) -> IotHub | None:
         return next((hub for hub in self._linked() if ids.key(hub.host_name) == key), None)

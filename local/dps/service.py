@@ -8,7 +8,9 @@ import httpx
 
 from local.dps import ids
 from local.dps.app import DpsApp
+from local.dps.authorities import Authorities, CaCertificate
 from local.dps.behaviour import Behaviour
+from local.dps.certificate_auth import CertificateAuth
 from local.dps.device_api import DeviceApi
 from local.dps.enrollments import Enrollment
 from local.dps.limits import UNTHROTTLED, Limits, Throttle
@@ -39,6 +41,7 @@ class ProvisioningService:
         id_scope: str = "0ne00000000",
         *,
         hubs: Iterable[IotHub] = (),
+        ca_certificates: Iterable[CaCertificate] = (),
         policies: Sequence[AccessPolicy] | None = None,
         tokens: TokenJudge | None = None,
         world: World | None = None,
@@ -55,6 +58,7 @@ class ProvisioningService:
             name: the first part of its host name.
             id_scope: the first path segment of the device API.
             hubs: linked from the start.
+            ca_certificates: known from the start.
             policies: shared access policies; None makes the one every service has, with new keys.
             tokens: judges bearer tokens of the service API; None: it takes none.
             world: clock, randomness and journal; None: a new one in real time.
@@ -66,7 +70,8 @@ class ProvisioningService:
             webhook_trust: what that own client trusts; None: the machine's authorities.
 
         Raises:
-            ValueError: the default policy is not one of DPS's own, or there are too many hubs.
+            ValueError: the default policy is not one of DPS's own, there are too many hubs or CA
+                certificates, or one of these cannot be read.
         """
         if default_policy not in ("hashed", "geoLatency", "static"):
             raise ValueError(f"{default_policy!r} cannot be the default allocation policy")
@@ -78,6 +83,8 @@ class ProvisioningService:
         self.host_name = f"{name}.azure-devices-provisioning.net"
         self.policies = tuple(policies) if policies is not None else (self._owner_policy(),)
         self._store = Store()
+        self.authorities = Authorities(ca_certificates)
+        """The CA certificates; may be changed at any time."""
         self._hubs: dict[str, IotHub] = {}
         for hub in hubs:
             self.link(hub)
@@ -110,6 +117,7 @@ class ProvisioningService:
                 id_scope=id_scope,
                 host_name=self.host_name,
                 store=self._store,
+                certificates=CertificateAuth(self._store, self.authorities, self.behaviour),
                 registrar=self._registrar,
                 world=self.world,
                 registrations=self._throttle(self.limits.registrations_per_minute, 60),
@@ -191,7 +199,7 @@ class ProvisioningService:
             await self._own_client.aclose()
 
     def _throttle(self, limit: int | None, seconds: float) -> Throttle:
-        after = self.behaviour.retry_after_on_429
+        after = lambda: self.behaviour.retry_after_on_429  # noqa: E731  read when a call is refused
         return Throttle(limit, seconds, self.world.clock, retry_after=after)
 
     def _webhook(self) -> Webhook:

@@ -46,14 +46,23 @@ def request_body(
     previous: Registration | None,
     payload: Any,
     linked_hubs: Sequence[str],
+    *,
+    certificate: str | None = None,
 ) -> dict[str, Any]:
-    """The body DPS sends, in the member order of captured ones: no keys, the URL's query masked."""
+    """The body DPS sends, in the member order of captured ones: no keys, the URL's query masked.
+
+    A device's `certificate`, Base64 of DER, is seen as `x509.clientCertificate`; whether more of its chain
+    comes along is unknown.
+    """
     inline = previous.wire() if previous is not None and not enrollment.kind.is_group else None
     context: dict[str, Any] = {"registrationId": registration_id}
     if previous is not None and previous.assigned_hub is not None:
         context["currentIotHubHostName"] = previous.assigned_hub
         context["currentDeviceId"] = previous.device_id
-    context["symmetricKey"] = {}
+    if certificate is None:
+        context["symmetricKey"] = {}
+    else:
+        context["x509"] = {"clientCertificate": certificate}
     if payload is not None:
         context["payload"] = payload
     return {

@@ -142,6 +142,8 @@ class Request:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = b""
+    certificates: tuple[str, ...] = ()
+    """The chain of its TLS client certificate as PEM texts, the client's own first; not verified yet."""
 
     def int_header(self, name: str) -> int | None:
         """A header's whole number, None without the header.

@@ -6,11 +6,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.host import environment, process
 from local.host.errors import HostError
 from local.host.logs import set_up_logging
 from local.host.runtime import load
+
+if TYPE_CHECKING:
+    from local.host.movable import MovableClock
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument(
         "--grace", type=float, default=10.0, metavar="SECONDS", help="for running invocations at the end"
+    )
+    parser.add_argument(
+        "--clock-ahead",
+        type=float,
+        metavar="SECONDS",
+        help="start with the process's date so far ahead, and let POST /admin/local/clock move it on",
     )
     parser.add_argument(
         "--parent-pipe",
@@ -89,8 +99,20 @@ def _run(options: argparse.Namespace) -> None:
             raise HostError(f"{app} is not a directory")
         sys.path.insert(0, str(app))
         os.chdir(app)
-        host = load(app, state=state)
+        movable = _movable(options.clock_ahead)  # before the app is imported: it may look at the clock
+        host = load(app, state=state, movable=movable)
         process.serve(host, listener, ready_file=ready_file, grace=options.grace, parent=parent)
+
+
+def _movable(ahead: float | None) -> MovableClock | None:
+    if ahead is None:
+        return None
+    from local.host.movable import MovableClock  # noqa: PLC0415  it replaces functions of the process
+
+    try:
+        return MovableClock(ahead)
+    except ValueError as error:
+        raise HostError(f"--clock-ahead: {error}") from error
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ runs the function behind it: a timer ignores the text, an Event Grid function ta
 event. The input must be text: the real host cannot read an object there and answers 400. An HTTP function
 cannot be started this way: the real host answers 202 and the run fails, so here too it is only logged.
 
+``POST /admin/local/clock`` is not Azure's: it exists only if the host was started with a clock that can be
+moved. It takes ``{"ahead": SECONDS}``, moves the date of the process to so many seconds ahead of the
+machine's, and answers 200 when that is done and every timer that has become due was started.
+
 Not known, and done plainly: what the status holds beyond ``state``; the content type is not looked at.
 """
 
@@ -15,6 +19,7 @@ import json
 import logging
 import re
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from local.host.eventgrid import EventGridWebhook
     from local.host.indexing import IndexedFunction
     from local.host.keys import Lock
+    from local.host.movable import MovableClock
     from local.host.timers import Timers
 
 _log = logging.getLogger("host.admin")
@@ -46,6 +52,7 @@ class AdminApi:
         timers: Timers,
         event_grid: EventGridWebhook,
         background: Background,
+        clock: MovableClock | None = None,
     ) -> None:
         """Make it.
 
@@ -56,6 +63,7 @@ class AdminApi:
             timers: runs timer functions.
             event_grid: runs Event Grid functions.
             background: where those runs live.
+            clock: the process's, if it can be moved.
         """
         self._functions = {function.name.lower(): function for function in functions}
         self._paths = paths
@@ -63,6 +71,7 @@ class AdminApi:
         self._timers = timers
         self._event_grid = event_grid
         self._background = background
+        self._clock = clock
         self._started = time.monotonic()
 
     async def handle(
@@ -74,6 +83,8 @@ class AdminApi:
             return RawResponse(200)
         if not self._lock.opens(key):
             return RawResponse(401)
+        if place == "/admin/local/clock" and method == "POST" and self._clock is not None:
+            return self._move(self._clock, body)
         named = re.fullmatch(r"/admin/functions/([^/]+)", place)
         function = self._functions.get(unquote(named.group(1))) if named else None
         if method == "POST" and named is not None:
@@ -87,6 +98,15 @@ class AdminApi:
         if place == "/admin/functions":
             return _json([self._describe(listed, base_url) for listed in self._functions.values()])
         return RawResponse(404) if function is None else _json(self._describe(function, base_url))
+
+    def _move(self, clock: MovableClock, body: bytes) -> RawResponse:
+        try:
+            clock.move(float(json.loads(body)["ahead"]))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            _log.warning('the clock is moved with a body like {"ahead": 3600}: %s', error)
+            return RawResponse(400)
+        self._timers.check()
+        return _json({"ahead": clock.ahead, "now": datetime.now(UTC).isoformat()})
 
     def _start(self, function: IndexedFunction | None, body: bytes) -> RawResponse:
         try:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from local.host.movable import MovableClock
+
 _log = logging.getLogger("host")
 THREAD_PREFIX = "function-thread"
 """How the names of the threads begin that run plain ``def`` functions."""
@@ -71,6 +73,7 @@ def load(
     *,
     state: Path | None = None,
     clock: Clock | None = None,
+    movable: MovableClock | None = None,
     environment: Mapping[str, str] = os.environ,
     module_name: str = "function_app",
 ) -> FunctionsHost:
@@ -80,6 +83,7 @@ def load(
         directory: holds ``function_app.py`` and ``host.json``.
         state: where keys and timer statuses are kept between runs; without it they last as long as the host.
         clock: what the timers go by.
+        movable: the process's clock, if the admin endpoints may move it.
         environment: the app's settings, for ``%SETTING%`` and the host's own.
         module_name: what ``function_app.py`` is imported as.
 
@@ -117,6 +121,7 @@ def load(
         timers=timers,
         event_grid=event_grid,
         background=background,
+        clock=movable,
     )
     http = HttpHost(
         routes=_routes(functions, paths, invokers, keys),

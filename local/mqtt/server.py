@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from local.mqtt.codec import MalformedError
 from local.mqtt.packets import Connack, ConnackCode, Connect, Disconnect, Packet
 from local.mqtt.session import Answer, Session, accepted, open_session
 from local.serve import Address
+from local.tls_peer import PEER_CHAIN, PeerTls
 from local.world import Clock, SystemClock, World, within
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def serve_mqtt(
         name=dps.name,
         behaviour=behaviour or MqttBehaviour(),
     )
-    async with connections.listening(certificate.server_context(), port) as bound:
+    async with connections.listening(PeerTls(certificate), port) as bound:
         yield bound
 
 
@@ -94,16 +94,23 @@ class Connections:
         return len(self._open)
 
     @contextlib.asynccontextmanager
-    async def listening(self, context: ssl.SSLContext | None, port: int) -> AsyncIterator[Address]:
-        """Take connections until the block ends, then end them all. Without a context there is no TLS."""
-        server = await asyncio.start_server(
-            self.take, "127.0.0.1", port, ssl=context, backlog=2048, limit=16 * 1024
+    async def listening(self, peers: PeerTls | None, port: int) -> AsyncIterator[Address]:
+        """Take connections until the block ends, then end them all. Without `peers` there is no TLS."""
+
+        def streams() -> asyncio.Protocol:
+            return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=16 * 1024), self.take)
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            streams if peers is None else lambda: peers.around(streams), "127.0.0.1", port, backlog=2048
         )
         try:
-            scheme = "mqtts" if context else "mqtt"
+            scheme = "mqtts" if peers else "mqtt"
             yield Address(server.sockets[0].getsockname()[1], scheme)
         finally:
             server.close()
+            if peers is not None:
+                peers.close()
             running = tuple(self._open)
             for task in running:
                 task.cancel()
@@ -144,7 +151,8 @@ class Connections:
             return
         if not isinstance(packet, Connect):
             raise MalformedError("the first packet is not CONNECT")
-        opened = await open_session(packet, self._answer, self._behaviour)
+        chain = writer.get_extra_info(PEER_CHAIN) or ()
+        opened = await open_session(packet, self._answer, self._behaviour, chain)
         code = opened if isinstance(opened, ConnackCode) else ConnackCode.ACCEPTED
         self._told(packet, code)
         if isinstance(opened, ConnackCode):

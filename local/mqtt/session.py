@@ -144,29 +144,36 @@ class Session:
 class DeviceName:
     """Who a user name says the client is: `{idScope}/registrations/{id}/api-version=…[&ClientVersion=…]`."""
 
-    def __init__(self, id_scope: str, registration_id: str, api_version: str) -> None:
+    def __init__(
+        self, id_scope: str, registration_id: str, api_version: str, certificates: tuple[str, ...] = ()
+    ) -> None:
+        self._certificates = certificates
         self.id_scope = id_scope
         self.registration_id = registration_id
         self._query = {"api-version": api_version}
 
     @classmethod
-    def parse(cls, user_name: str) -> "DeviceName | None":
-        """None: the text is no such name."""
+    def parse(cls, user_name: str, certificates: tuple[str, ...] = ()) -> "DeviceName | None":
+        """None: the text is no such name. The certificates are those of the connection, as PEM texts."""
         found = _USER_NAME.fullmatch(user_name)
         if found is None:
             return None
         version = dict(parse_qsl(found["query"].removeprefix("?"), keep_blank_values=True)).get("api-version")
-        return None if version is None else cls(unquote(found["scope"]), unquote(found["id"]), version)
+        if version is None:
+            return None
+        return cls(unquote(found["scope"]), unquote(found["id"]), version, certificates)
 
     def request(self, method: str, headers: dict[str, str], *more: str, body: bytes = b"") -> Request:
         """A request of the device API for this device; `more` are the path's last segments."""
         path = (self.id_scope, "registrations", self.registration_id, *more)
-        return Request(method, path, self._query, headers, body)
+        return Request(method, path, self._query, headers, body, self._certificates)
 
 
-async def open_session(packet: Connect, answer: Answer, behaviour: MqttBehaviour) -> Session | ConnackCode:
-    """The session of a CONNECT, or why it is refused."""
-    device = DeviceName.parse(packet.user_name or "")
+async def open_session(
+    packet: Connect, answer: Answer, behaviour: MqttBehaviour, certificates: tuple[str, ...] = ()
+) -> Session | ConnackCode:
+    """The session of a CONNECT, or why it is refused; `certificates` are the connection's, as PEM texts."""
+    device = DeviceName.parse(packet.user_name or "", certificates)
     if device is None:
         return ConnackCode.BAD_USER_NAME_OR_PASSWORD
     if ids.key(packet.client_id) != ids.key(device.registration_id):

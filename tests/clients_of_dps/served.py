@@ -57,13 +57,15 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(certificate: ServerCertificate) -> AsyncIterator[Served]:
+async def serving(
+    certificate: ServerCertificate, *, ask_for_certificate: bool = False
+) -> AsyncIterator[Served]:
     """A new service until the block ends."""
     dps = ProvisioningService(
         id_scope=SCOPE, hubs=[IotHub(host, seed=1) for host in HUBS], world=World(seed=7)
     )
     judge = Judge(dps.asgi)
-    async with serve(judge, certificate) as address:
+    async with serve(judge, certificate, ask_for_certificate=ask_for_certificate) as address:
         yield Served(dps, address, certificate.ca_pem, certificate.client_context())
     await dps.aclose()
     judge.check()

@@ -15,7 +15,9 @@ from azure.keyvault.secrets import SecretClient
 from local.clients import Device, ServiceClient, connect
 from local.cloud import Cloud, serve_cloud
 from local.dps.limits import UNTHROTTLED
+from local.faults import Faults
 from local.issuer import ARM, DPS
+from local.switches import Switches
 from local.tls import CertificateAuthority, ServerCertificate
 from local.world import World
 
@@ -25,7 +27,16 @@ HUBS = {"hub-a.azure-devices.net": 1, "hub-b.azure-devices.net": 1}
 @asynccontextmanager
 async def cloud(folder: Path) -> AsyncIterator[tuple[Cloud, ServerCertificate]]:
     certificate = CertificateAuthority(folder / "tls").issue()
-    async with serve_cloud(HUBS, certificate, world=World(), name="local-dps", limits=UNTHROTTLED) as served:
+    world = World()
+    async with serve_cloud(
+        HUBS,
+        certificate,
+        world=world,
+        name="local-dps",
+        limits=UNTHROTTLED,
+        faults=Faults(world),
+        switches=Switches(),
+    ) as served:
         yield served, certificate
 
 

@@ -169,6 +169,42 @@ async def test_a_device_that_polls_too_fast_is_throttled_unless_the_rates_are_li
         assert set(await statuses(free)) <= {200, 202}
 
 
+async def test_faults_switches_clock_and_journal_are_moved_from_outside(tmp_path: Path) -> None:
+    """Seven minutes of DPS retrying pass in seconds, and the failure says the same as in real time."""
+    with local_stack(tmp_path) as (_, state):
+        key = await enroll(state, "trouble")
+        headers = {"x-local-admin-token": state["admin"]["token"]}
+        async with (
+            httpx.AsyncClient(base_url=state["admin"]["url"], verify=trust(state), headers=headers) as admin,
+            connect(f"https://{state['dps']['host']}", trust(state)) as http,
+        ):
+            rule = {"service": "webhook", "fault": {"kind": "status", "status": 503}, "count": None}
+            added = await admin.post("/faults", json=rule)
+            assert added.status_code == 200, added.text
+            switched = await admin.put("/switches/dps.put_without_keys", json={"position": "refuse"})
+            assert switched.status_code == 200, switched.text
+            device = Device("trouble-1", derive_key(key, "trouble-1"))
+            registering = asyncio.create_task(device.register(http, state["dps"]["id_scope"]))
+            for _ in range(20):
+                await asyncio.sleep(0.2)
+                moved = await admin.post("/clock", json={"advance": 60})
+                assert moved.status_code == 200, moved.text
+            told = await registering
+            assert (told["status"], told["errorCode"]) == ("failed", 400207)
+            journal = (await admin.get("/journal", params={"service": "webhook"})).json()
+            calls = journal["calls"] if isinstance(journal, dict) else journal
+            assert len(calls) == 11, "one call and ten retries"
+            async with httpx.AsyncClient(base_url=state["admin"]["url"], verify=trust(state)) as stranger:
+                assert (await stranger.get("/journal")).status_code == 401
+
+
+async def test_a_seeded_stack_lists_what_it_was_seeded_with(tmp_path: Path) -> None:
+    with local_stack(tmp_path, "--seed-registrations", "500", "--seed-enrollments", "50") as (_, state):
+        async with connect(f"https://{state['dps']['host']}", trust(state)) as http:
+            operator = ServiceClient(http, state["dps"]["connection_string"])
+            assert len([each async for each in operator.enrollments()]) == 50
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_of_it_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     with local_stack(tmp_path) as (process, state):
@@ -212,6 +248,7 @@ def test_a_child_that_ends_by_itself_ends_the_stack_with_its_name(tmp_path: Path
         (["--hub", "a:0"], "'a:0' is not NAME or NAME:WEIGHT with a weight of 1 to 1000"),
         (["--hub", ":3"], "':3' is not NAME"),
         (["--hub", "a", "--hub", "A"], "the same hub is named twice"),
+        (["--seed-registrations", "1000001"], "'1000001' is not a number of 0 to 1000000"),
         (["--dps-port", "70000"], "'70000' is not a port"),
         (["--policy", "missing.json"], "missing.json cannot be read"),
     ],

@@ -1,0 +1,431 @@
+"""Every reachable combination of choices, and every crash between two calls, of one scenario.
+
+A scenario is run again and again. Whatever it leaves open it asks its `Run`: positions of switches
+(`Run.choose`, which makes a Run the `Choices` of `local.switches`), and, at each call that goes out of a
+process under `Run.live`, whether the process dies before it, after it, or not. The first run takes the
+first option everywhere; the walk then goes back to the latest choice with an untried option, takes it, and
+runs on from the start. So only choices that a scenario really asks for are walked, each combination once.
+
+A crash is not an exception: the call never returns, every later call of that process fails at once, and its
+task is cancelled, so that no `finally` can tidy up what a dead process could not. What comes after is a
+process built anew against the same world.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import httpx
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+_LIVES, _BEFORE, _AFTER = "lives", "before", "after"
+_CRASH = "crash@"
+
+
+class NotRepeatable(Exception):
+    """A scenario asked other questions under the same answers: it reads a clock, randomness or a past run."""
+
+
+class NotThisPath(Exception):
+    """A path to replay names a choice that the scenario never asked for, or an option it does not have."""
+
+
+class TooLong(Exception):
+    """A run asked for more choices than the budget allows: perhaps it never ends."""
+
+
+class Hung(Exception):
+    """A run did not end within the seconds it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One choice of a run."""
+
+    name: str
+    """Of a switch; `crash@N` for the N-th call of the run."""
+    options: tuple[str, ...]
+    index: int
+    about: str = ""
+    """Of a crash: the call."""
+
+    @property
+    def option(self) -> str:
+        """What was chosen, as text."""
+        return self.options[self.index]
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.option}"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The choices of one run that were not the first option; that is all it takes to repeat it."""
+
+    choices: tuple[Taken, ...] = ()
+
+    def __str__(self) -> str:
+        """As `replay` takes it: `dps.put_without_keys=regenerate; crash@4=after`."""
+        return "; ".join(map(str, self.choices)) or "(no choice but the first)"
+
+    def told(self) -> str:
+        """For people: with the call of each crash."""
+        return "; ".join(f"{each} ({each.about})" if each.about else str(each) for each in self.choices)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that ended in an exception."""
+
+    path: Path
+    error: BaseException
+
+    def __str__(self) -> str:
+        return f"{type(self.error).__name__}: {self.error}\n  path: {self.path.told() or self.path}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What an exploration found."""
+
+    runs: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    consulted: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The choices that some run asked for, crashes left out, with their options."""
+    complete: bool = False
+    """Whether every path was walked; False: a budget ended it before."""
+
+    def check(self) -> None:
+        """Return if every path was walked and none failed.
+
+        Raises:
+            AssertionError: otherwise; the text has the paths.
+        """
+        told = "\n".join(map(str, self.failures))
+        assert not self.failures, f"{len(self.failures)} of {self.runs} runs failed\n{told}"
+        assert self.complete, f"not every path was walked in {self.runs} runs: raise most_runs"
+
+
+class Run:
+    """One run of a scenario."""
+
+    def __init__(
+        self,
+        forced: Sequence[Taken] = (),
+        *,
+        named: Mapping[str, str] | None = None,
+        crashes: int = 0,
+        most_choices: int = 10_000,
+    ) -> None:
+        """Make one; `explore` and `replay` do.
+
+        Args:
+            forced: what the first choices must be.
+            named: instead: options by the names of choices; all others take the first.
+            crashes: how often processes may die.
+            most_choices: budget.
+        """
+        self.taken: list[Taken] = []
+        self.spoilt: Exception | None = None
+        """Why this run says nothing of the scenario; kept here, since the code under test may catch it."""
+        self._forced = forced
+        self._named = dict(named or {})
+        self._crashes_left = crashes
+        self._most_choices = most_choices
+        self._counts: dict[str, int] = {}
+        self._calls = 0
+
+    def choose(self, name: str, options: Sequence[Any]) -> Any:
+        """One of the options: the first, until the walk comes to the others.
+
+        The same name may be asked for again and is then another choice.
+        """
+        self._counts[name] = asked = self._counts.get(name, 0) + 1
+        return options[self._take(name if asked == 1 else f"{name}#{asked}", tuple(map(_label, options)))]
+
+    async def live(self, work: Callable[["Life"], Awaitable[T]]) -> T:
+        """Run a process that may die, and one built anew for each that did, until one ends by itself.
+
+        Args:
+            work: builds the process on what its `Life` gives it and runs it. It is awaited in a task of its
+                own, which is cancelled when the process dies.
+
+        Raises:
+            Exception: what `work` raised while its process was alive.
+        """
+        while True:
+            life = Life(self)
+            task = asyncio.ensure_future(work(life))
+            death = asyncio.ensure_future(life.death.wait())
+            try:
+                await asyncio.wait((task, death), return_when=asyncio.FIRST_COMPLETED)
+                if not life.dead:
+                    return await task
+            finally:
+                await life.end(task, death)
+
+    def unused(self) -> tuple[str, ...]:
+        """Choices of a path to replay that were not asked for."""
+        return tuple(self._named)
+
+    @property
+    def path(self) -> Path:
+        """What was chosen so far."""
+        return Path(tuple(each for each in self.taken if each.index))
+
+    def fate(self, call: str) -> str:
+        """Whether a process dies before a call, after it, or lives."""
+        self._calls += 1
+        if not self._crashes_left:
+            return _LIVES
+        options = (_LIVES, _BEFORE, _AFTER)
+        chosen = options[self._take(f"{_CRASH}{self._calls}", options, call)]
+        self._crashes_left -= chosen != _LIVES
+        return chosen
+
+    def _take(self, name: str, options: tuple[str, ...], about: str = "") -> int:
+        at = len(self.taken)
+        if at >= self._most_choices:
+            self.spoilt = TooLong(f"more than {at} choices: does it end? raise most_choices if it does")
+            raise self.spoilt
+        index = 0
+        if at < len(self._forced):
+            forced = self._forced[at]
+            if (forced.name, forced.options) != (name, options):
+                self.spoilt = NotRepeatable(
+                    f"choice {at + 1} was {forced.name} of {forced.options} before and is {name} of {options}"
+                )
+                raise self.spoilt
+            index = forced.index
+        elif name in self._named:
+            wanted = self._named.pop(name)
+            if wanted not in options:
+                self.spoilt = NotThisPath(f"{name} has no option {wanted}; it has {', '.join(options)}")
+                raise self.spoilt
+            index = options.index(wanted)
+        self.taken.append(Taken(name, options, index, about))
+        return index
+
+
+class Life:
+    """What one process has of the world; when it dies, none of it works again."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.death = asyncio.Event()
+        self._stuck: set[asyncio.Task[Any]] = set()
+
+    async def end(self, *tasks: asyncio.Future[Any]) -> None:
+        """Cancel tasks, and those in which a call of the dead process hangs."""
+        ending = [*tasks, *self._stuck]
+        for each in ending:
+            each.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    @property
+    def dead(self) -> bool:
+        """Whether the process has died."""
+        return self.death.is_set()
+
+    def transport(self, inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        """The process's hold on the network: each request is a call it may die at."""
+        return _MortalTransport(self, inner)
+
+    def port(self, port: P, name: str) -> P:
+        """The process's hold on any object with async methods: each of their calls is one it may die at.
+
+        An async generator is one call: the process may die before its first item or after its last.
+        """
+        return cast("P", _MortalPort(self, port, name))
+
+    async def call(self, about: str, go: Callable[[], Awaitable[T]]) -> T:
+        """Make one call out of the process.
+
+        Raises:
+            httpx.ConnectError: the process is dead.
+        """
+        fate = await self._begin(about)
+        result = await go()
+        await self._end(fate)
+        return result
+
+    async def _begin(self, about: str) -> str:
+        if self.dead:
+            raise httpx.ConnectError("the process is dead")
+        fate = self._run.fate(about)
+        if fate == _BEFORE:
+            await self._die()
+        return fate
+
+    async def _end(self, fate: str) -> None:
+        if self.dead:  # another call of the process died meanwhile
+            await self._hang()
+        if fate == _AFTER:
+            await self._die()
+
+    async def _die(self) -> None:
+        self.death.set()
+        await self._hang()
+
+    async def _hang(self) -> None:
+        """Nothing of a dead process goes on; whoever waits here is cancelled at its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._stuck.add(task)
+        await asyncio.Event().wait()
+
+
+class _MortalTransport(httpx.AsyncBaseTransport):
+    def __init__(self, life: Life, inner: httpx.AsyncBaseTransport) -> None:
+        self._life = life
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async def go() -> httpx.Response:
+            response = await self._inner.handle_async_request(request)
+            # Read here: a call is over when its answer is there, and not when its headers are.
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            body = b"".join([part async for part in response.stream])
+            await response.aclose()
+            return httpx.Response(
+                response.status_code, headers=response.headers, stream=httpx.ByteStream(body)
+            )
+
+        # Without the query: a scenario's paths must not carry a webhook's code.
+        return await self._life.call(f"{request.method} {request.url.host}{request.url.path}", go)
+
+
+class _MortalPort:
+    def __init__(self, life: Life, port: Any, name: str) -> None:
+        self._life = life
+        self._port = port
+        self._name = name
+
+    def __getattr__(self, member: str) -> Any:
+        value = getattr(self._port, member)
+        life, about = self._life, f"{self._name}.{member}"
+        if inspect.isasyncgenfunction(value):
+
+            async def items(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+                fate = await life._begin(about)  # noqa: SLF001  two halves of one call
+                async for item in value(*args, **kwargs):
+                    yield item
+                await life._end(fate)  # noqa: SLF001
+
+            return items
+        if inspect.iscoroutinefunction(value):
+
+            async def call(*args: Any, **kwargs: Any) -> Any:
+                return await life.call(about, lambda: value(*args, **kwargs))
+
+            return call
+        return value
+
+
+Scenario = Callable[[Run], Awaitable[None]]
+"""Builds a world, lets processes live in it and checks what became of it; raises if that is wrong."""
+
+
+async def explore(
+    scenario: Scenario,
+    *,
+    crashes: int = 1,
+    most_runs: int = 10_000,
+    most_failures: int = 1,
+    most_choices: int = 10_000,
+    run_seconds: float = 60.0,
+) -> Report:
+    """Walk every path of a scenario, depth first.
+
+    Args:
+        scenario: the same answers must make it ask the same questions.
+        crashes: how often processes may die in one run: 1, or 2 for every pair, or 0.
+        most_runs: budget of runs.
+        most_failures: failing runs after which the walk ends.
+        most_choices: budget of choices in one run.
+        run_seconds: real seconds after which a run counts as hung; a safety net.
+
+    Raises:
+        NotRepeatable: the scenario asked other questions under the same answers.
+    """
+    report = Report()
+    forced: Sequence[Taken] = ()
+    while report.runs < most_runs:
+        run = Run(forced, crashes=crashes, most_choices=most_choices)
+        error = await _once(scenario, run, run_seconds)
+        report.runs += 1
+        if len(run.taken) < len(forced) and not isinstance(error, NotRepeatable):
+            raise NotRepeatable(
+                f"{forced[len(run.taken)]} was asked for before and is not any more"
+            ) from error
+        if isinstance(error, NotRepeatable):
+            raise error
+        for taken in run.taken:
+            if not taken.name.startswith(_CRASH):
+                report.consulted.setdefault(taken.name, taken.options)
+        if error is not None:
+            report.failures.append(Failure(run.path, error))
+            if len(report.failures) >= most_failures:
+                return report
+        following = _next(run.taken)
+        if following is None:
+            report.complete = True
+            return report
+        forced = following
+    return report
+
+
+async def replay(scenario: Scenario, path: Path | str, *, run_seconds: float = 60.0) -> Run:
+    """Run one path again; what failed there fails here.
+
+    Args:
+        scenario: the one that was explored.
+        path: or its text.
+        run_seconds: as for `explore`.
+
+    Raises:
+        NotThisPath: the path is not one of this scenario's.
+        Exception: what the run raised.
+    """
+    named = _read(str(path))
+    run = Run(named=named, crashes=sum(name.startswith(_CRASH) for name in named))
+    error = await _once(scenario, run, run_seconds)
+    if error is not None:
+        raise error
+    if run.unused():
+        raise NotThisPath(f"the scenario never asked for {', '.join(run.unused())}")
+    return run
+
+
+async def _once(scenario: Scenario, run: Run, seconds: float) -> Exception | None:
+    net = asyncio.timeout(seconds)
+    try:
+        async with net:
+            await scenario(run)
+    except Exception as error:  # noqa: BLE001  whatever a run ends in is its result
+        if run.spoilt is None and net.expired():
+            return Hung(f"no end within {seconds:g} s; what does it wait for?")
+        return run.spoilt or error
+    return run.spoilt
+
+
+def _next(taken: Sequence[Taken]) -> list[Taken] | None:
+    """The path after this one, depth first; None after the last."""
+    for at in range(len(taken) - 1, -1, -1):
+        last = taken[at]
+        if last.index + 1 < len(last.options):
+            return [*taken[:at], Taken(last.name, last.options, last.index + 1, last.about)]
+    return None
+
+
+def _read(path: str) -> dict[str, str]:
+    parts = [part.strip() for part in path.split(";")]
+    return dict(part.split("=", 1) for part in parts if "=" in part)
+
+
+def _label(option: Any) -> str:
+    return option if isinstance(option, str) else repr(option)
