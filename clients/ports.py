@@ -24,7 +24,7 @@ class Clock(Protocol):
 
 
 class Telemetry(Protocol):
-    """Where structured log events and metrics go. Nothing secret is ever handed to it."""
+    """Where structured log events and metrics go. Nothing secret is handed to it, and it never raises."""
 
     def event(self, name: str, **fields: object) -> None:
         """One structured log event."""

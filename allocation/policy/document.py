@@ -103,6 +103,14 @@ def read_document(text: str) -> PolicyDocument:
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"policy: not JSON: {error}") from None
     try:
+        # Twins and payloads go out as they are: what cannot be sent must not load, or each device that the
+        # rule places would meet a fault of ours instead of an answer.
+        json.dumps(raw, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise PolicyError(
+            "policy: holds NaN, a number beyond a double, half a surrogate pair or too deep a nest; take it out"
+        ) from None
+    try:
         return PolicyDocument.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(

@@ -27,7 +27,7 @@ def test_an_empty_document_means_every_hub_alike() -> None:
         ("[]", "policy: Input should be"),
         ('{"hubs": [{"name": "a", "wieght": 2}]}', "hubs.0.wieght: Extra inputs are not permitted"),
         ('{"hubs": [{"name": "a", "weight": -1}]}', "hubs.0.weight"),
-        ('{"hubs": [{"name": "a", "weight": NaN}]}', "hubs.0.weight"),
+        ('{"hubs": [{"name": "a", "weight": NaN}]}', "holds NaN"),
         ('{"hubs": [{"name": "a"}, {"name": "A"}]}', "hub 'A' stands twice"),
         ('{"unlisted_hubs": "maybe"}', "unlisted_hubs: Input should be 'allow' or 'refuse'"),
         ('{"rules": [{"name": "r"}, {"name": "r"}]}', "rule name 'r' is taken"),
@@ -38,6 +38,9 @@ def test_an_empty_document_means_every_hub_alike() -> None:
         ),
         ('{"rules": [], "rules": []}', "member 'rules' stands twice"),
         ("[" * 100_000, "not JSON"),
+        ('{"rules": [{"name": "r", "payload": {"a": NaN}}]}', "holds NaN"),
+        ('{"rules": [{"name": "r", "payload": {"a": 1e999}}]}', "a number beyond a double"),
+        ('{"rules": [{"name": "r", "twin": {"tags": {"a": "\\ud800"}}}]}', "half a surrogate pair"),
     ],
 )
 def test_a_bad_document_is_refused_with_its_path_and_fix(text: str, said: str) -> None:
