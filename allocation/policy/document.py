@@ -108,7 +108,7 @@ def read_document(text: str) -> PolicyDocument:
         json.dumps(raw, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         raise PolicyError(
-            "policy: holds NaN, a number beyond a double, half a surrogate pair or too deep a nest; take it out"
+            "policy: holds NaN, a number beyond a double, half a surrogate pair, or nests too deep"
         ) from None
     try:
         return PolicyDocument.model_validate(raw)
