@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import signal
 import sys
 from pathlib import Path
@@ -11,8 +10,11 @@ from local.azurite import NotInstalled
 from local.dps.authorities import CA_LIMIT, Authorities, CaCertificate
 from local.dps.limits import UNTHROTTLED, Limits
 from local.host.files import write_private_json
+from local.issuer import Role
+from local.issuer.roles import EVERYTHING, UnknownRole, role
+from local.kept import Damaged, InUse, Store
 from local.processes import ChildFailed
-from local.stack import DEFAULT_HUBS, Options, Stack, run_stack
+from local.stack import DEFAULT_HUBS, Options, OtherName, Stack, run_stack
 
 
 def _hub(text: str) -> tuple[str, int]:
@@ -48,6 +50,13 @@ def _ca(text: str) -> CaCertificate:
     return certificate
 
 
+def _role(text: str) -> Role:
+    try:
+        return role(text)
+    except UnknownRole as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./run local",
@@ -55,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--state", type=Path, metavar="FILE", help="where to write addresses and keys (owner-only JSON)"
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        help="load what an earlier run left there, and save to it when stopped (owner-only)",
     )
     parser.add_argument(
         "--hub",
@@ -72,7 +87,15 @@ def _parser() -> argparse.ArgumentParser:
         help="a verified CA certificate of the DPS (PEM), for X.509 enrollment groups; repeatable, up to 25",
     )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the webhook's allocation policy (JSON)")
-    parser.add_argument("--dps-name", default="local-dps", metavar="NAME", help="(default: local-dps)")
+    parser.add_argument("--dps-name", metavar="NAME", help="(default: that of the store, or local-dps)")
+    parser.add_argument(
+        "--role",
+        type=_role,
+        action="append",
+        metavar="NAME",
+        help="what the app's managed identity may do: a built-in role's name, or a data action; repeatable "
+        "(default: everything)",
+    )
     parser.add_argument(
         "--unthrottled",
         action="store_true",
@@ -84,7 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         )
     for part in ("dps", "mqtt", "functions", "tables", "admin"):
         parser.add_argument(
-            f"--{part}-port", type=_port, default=0, metavar="N", help="(default: any free one)"
+            f"--{part}-port",
+            type=_port,
+            default=0,
+            metavar="N",
+            help="(default: that of the store, or any free one)",
         )
     return parser
 
@@ -96,13 +123,12 @@ def _options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tu
         parser.error("argument --hub: the same hub is named twice")
     if len({certificate.name.lower() for certificate in given.ca or []}) > CA_LIMIT:
         parser.error(f"argument --ca: a DPS takes {CA_LIMIT} CA certificates")
-    hubs = dict(given.hub) if given.hub else dict(DEFAULT_HUBS)
     try:
-        policy = given.policy.read_text("utf-8") if given.policy else _policy(hubs)
+        policy = given.policy.read_text("utf-8") if given.policy else None
     except (OSError, UnicodeDecodeError) as error:
         parser.error(f"argument --policy: {given.policy} cannot be read: {error}")
     options = Options(
-        hubs=hubs,
+        hubs=dict(given.hub) if given.hub else None,
         dps_name=given.dps_name,
         dps_port=given.dps_port,
         mqtt_port=given.mqtt_port,
@@ -110,17 +136,15 @@ def _options(parser: argparse.ArgumentParser, arguments: list[str] | None) -> tu
         tables_port=given.tables_port,
         admin_port=given.admin_port,
         policy=policy,
+        policy_by_weights=True,
         ca_certificates=tuple(given.ca or ()),
         registrations=given.seed_registrations,
         enrollments=given.seed_enrollments,
         limits=UNTHROTTLED if given.unthrottled else Limits(),
+        roles=tuple(given.role or EVERYTHING),
+        store=Store(given.store) if given.store else None,
     )
     return options, given.state
-
-
-def _policy(hubs: dict[str, int]) -> str:
-    """The packaged policy with the weights of --hub: DPS does not tell a webhook its own."""
-    return json.dumps({"hubs": [{"name": name, "weight": weight} for name, weight in hubs.items()]})
 
 
 async def _run(options: Options, state: Path | None) -> int:
@@ -183,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     options, state = _options(_parser(), arguments)
     try:
         return asyncio.run(_run(options, state))
-    except (ChildFailed, NotInstalled, OSError) as error:
+    except (ChildFailed, Damaged, InUse, NotInstalled, OSError, OtherName) as error:
         print(f"./run local: {error}", file=sys.stderr)
         return 1
 

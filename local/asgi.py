@@ -6,8 +6,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote
+
+from local.world import Excerpt
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -15,6 +19,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON_TYPE = "application/json; charset=utf-8"
 _MOST_NESTING = 100
+_UNREADABLE = "The body is not valid JSON in UTF-8."
 _log = logging.getLogger(__name__)
 
 
@@ -30,6 +35,8 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    certificates: tuple[str, ...] = field(default=(), repr=False)
+    """The chain of its TLS client certificate as PEM texts, the client's own first; not verified yet."""
 
     @property
     def path(self) -> str:
@@ -45,34 +52,75 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP response; `value` is the JSON body, None for no body."""
+    """One HTTP response; `value` is the JSON body (perhaps `Rendered`), None for no body."""
 
     status: int
     value: Any = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class NotAnObject(ValueError):
-    """A body that is no JSON object; the text says why and quotes nothing of it."""
+class Rendered(ABC):
+    """A JSON list that is written and told of without being built."""
+
+    @abstractmethod
+    def render(self) -> bytes:
+        """The JSON text, compact and in ASCII."""
+
+    @abstractmethod
+    def excerpt(self) -> Excerpt:
+        """What a journal keeps of it."""
+
+
+def text(value: Any) -> str:
+    """Compact ASCII JSON; never NaN or Infinity."""
+    return _ENCODER.encode(value)
+
+
+def dump(value: Any) -> bytes:
+    """Compact ASCII JSON as bytes; never NaN or Infinity."""
+    return value.render() if isinstance(value, Rendered) else text(value).encode("ascii")
+
+
+class NotJson(ValueError):
+    """A body that cannot be read; the text says why and quotes nothing of it."""
+
+
+class NotAnObject(NotJson):
+    """A body that is no JSON object."""
+
+
+def parse_value(body: bytes) -> Any:
+    """The JSON value of a body.
+
+    Raises:
+        NotJson: not UTF-8, not JSON (NaN and numbers beyond a double included), or nested more than a
+            hundred levels deep.
+    """
+    try:
+        value = _DECODER.decode(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise NotJson(_UNREADABLE) from None
+    if body.count(b"{") + body.count(b"[") > _MOST_NESTING and _nesting(value) > _MOST_NESTING:
+        raise NotJson(f"The body is nested more than {_MOST_NESTING} levels deep.")
+    return value
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body.
 
     Raises:
-        NotAnObject: not UTF-8, not JSON (NaN and numbers beyond a double included), nested more than a
-            hundred levels deep, holding half a surrogate pair, or not an object.
+        NotAnObject: what `parse_value` refuses, half a surrogate pair, or not an object.
     """
     try:
-        value = _DECODER.decode(body.decode("utf-8"))
+        value = parse_value(body)
         # What no UTF-8 text can hold would break whoever measures or stores it.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError):
-        raise NotAnObject("The body is not valid JSON in UTF-8.") from None
+    except NotJson as error:
+        raise NotAnObject(str(error)) from None
+    except UnicodeEncodeError:
+        raise NotAnObject(_UNREADABLE) from None
     if not isinstance(value, dict):
         raise NotAnObject("The body must be a JSON object.")
-    if _nesting(value) > _MOST_NESTING:
-        raise NotAnObject(f"The body is nested more than {_MOST_NESTING} levels deep.")
     return value
 
 
@@ -94,6 +142,13 @@ class JsonService(ABC):
     def record(self, request: Request, response: Response) -> None:
         """Write one call into the journal; it is the place to leave out what is secret."""
 
+    def handle(self, request: Request, *, keep: bool = True) -> Response:
+        """Answer a request that came by another way than HTTP; `keep`: tell the journal of it."""
+        response = self._safely(request, too_large=len(request.body) > self.body_limit)
+        if keep:
+            self.record(request, response)
+        return response
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
         if scope["type"] == "http":
@@ -113,7 +168,7 @@ class JsonService(ABC):
         request = _request(scope, body or b"")
         response = self._safely(request, too_large=body is None)
         self.record(request, response)
-        content = b"" if response.value is None else _ENCODER.encode(response.value).encode("ascii")
+        content = b"" if response.value is None else dump(response.value)
         headers = [(b"content-length", b"%d" % len(content))] if response.status != 204 else []
         if content:
             headers.append((b"content-type", JSON_TYPE.encode()))
@@ -156,9 +211,15 @@ def _request(scope: Message, body: bytes) -> Request:
     raw = scope.get("raw_path") or scope["path"].encode()
     path = raw.decode("latin-1").partition("?")[0]
     segments = tuple(unquote(part) for part in path.split("/") if part)
-    query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    return Request(scope["method"], segments, query, headers, body)
+    certificates = tuple(scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ()))
+    query = _query(scope.get("query_string", b""))
+    return Request(scope["method"], segments, query, headers, body, certificates)
+
+
+@lru_cache(maxsize=64)  # of one client all are alike
+def _query(raw: bytes) -> Mapping[str, str]:
+    return MappingProxyType(dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)))
 
 
 def _refuse_constant(name: str) -> Any:

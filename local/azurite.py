@@ -46,13 +46,14 @@ class NotInstalled(Exception):
 class Azurite:
     """A running Azurite, as an async context manager.
 
-    The account is Azurite's usual devstoreaccount1. Its key is not the published one: each start makes a
-    new one, so that nothing else on the machine reads or writes these tables by accident, and no key
-    stands in the tree.
+    The account is Azurite's usual devstoreaccount1. Its key is not the published one: unless one
+    is given each start makes a new one, so that nothing else on the machine reads or writes these tables by
+    accident, and no key stands in the tree.
 
     Args:
         log: where its output goes.
         port: the port to serve on; None takes a free one.
+        key: of the account, in Base64; None makes a new one.
         location: a folder that keeps the tables between starts; None keeps them in memory.
         seconds: how long a start may take.
         main: Azurite's program.
@@ -64,6 +65,7 @@ class Azurite:
         *,
         log: Path,
         port: int | None = None,
+        key: str | None = None,
         location: Path | None = None,
         seconds: float = START_SECONDS,
         main: Path = MAIN,
@@ -75,7 +77,8 @@ class Azurite:
         self._seconds = seconds
         self._main = main
         self._free_port = free_port
-        self._key = base64.b64encode(secrets.token_bytes(64)).decode()
+        self.key = key or base64.b64encode(secrets.token_bytes(64)).decode()
+        """Of the account: a secret."""
         self._child: Child | None = None
         self._port = 0
 
@@ -122,7 +125,7 @@ class Azurite:
     def connection_string(self) -> str:
         """What Azure's SDKs connect with."""
         return (
-            f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={self._key};"
+            f"DefaultEndpointsProtocol=http;AccountName={_ACCOUNT};AccountKey={self.key};"
             f"TableEndpoint=http://{_HOST}:{self._port}/{_ACCOUNT};"
         )
 
@@ -136,7 +139,7 @@ class Azurite:
             f"Azurite on port {port}",
             [node, str(self._main), *flags],
             log=self._log,
-            env={**os.environ, "AZURITE_ACCOUNTS": f"{_ACCOUNT}:{self._key}"},
+            env={**os.environ, "AZURITE_ACCOUNTS": f"{_ACCOUNT}:{self.key}"},
             # Azurite saves its tables on SIGINT and on nothing else; without tables to keep, it need not.
             stop_signal=signal.SIGINT if self._location else signal.SIGTERM,
         )

@@ -1,26 +1,32 @@
 """Azure as one machine has it: a DPS with its hubs, a vault, the management plane and tokens, each served."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
-import httpx
-
 from local.arm import ArmPage, ProvisioningResource
+from local.arm.resources import group_id
 from local.dps.authorities import CaCertificate
 from local.dps.behaviour import Behaviour
 from local.dps.limits import UNTHROTTLED, Limits
 from local.dps.service import ProvisioningService
+from local.eventgrid import EventGrid
 from local.faults import Faults, shapes
 from local.hub import IotHub
 from local.iothub.behaviour import HubBehaviour
 from local.iothub.service import HubService
-from local.issuer import Issuer, TokenService
-from local.mqtt import serve_mqtt
+from local.issuer import Issuer, Role, TokenService
+from local.issuer.roles import EVERYTHING
+from local.issuer.tokens import SYSTEM
+from local.kept import Head, KeptHub, Services, Store, lines
+from local.mqtt import MqttBehaviour, device_api, met_by, serve_mqtt
+from local.outgoing import Outgoing
 from local.serve import Address, serve
 from local.switches import Switches
 from local.tls import ServerCertificate
+from local.topics import SystemTopics
 from local.vault.service import KeyVault
 from local.world import World
 
@@ -56,6 +62,12 @@ class Cloud:
     issuer: Issuer
     identity: Mapping[str, str]
     """The environment variables by which a process gets tokens as a managed identity does."""
+    identity_address: Address
+    topics: SystemTopics
+    """What the hubs and the vault tell, and who gets it."""
+    outgoing: Outgoing
+    made: datetime
+    """When this world began, perhaps in an earlier run."""
 
     def state(self) -> dict[str, Any]:
         """Where everything is and how to get in. Holds secrets."""
@@ -73,6 +85,75 @@ class Cloud:
             "identity": dict(self.identity),
         }
 
+    def kept(self, *, ahead: float, ports: Mapping[str, int], tables_key: str) -> Iterator[bytes]:
+        """All that a store keeps of it, as `Store.save` takes it. Holds secrets.
+
+        Args:
+            ahead: seconds by which the world's clock is ahead of the machine's.
+            ports: of services that are not the cloud's own.
+            tables_key: of Azurite's account.
+        """
+        hubs = [hub.service for hub in self.hubs.values()]
+        head = Head(
+            name=self.dps.name,
+            id_scope=self.dps.id_scope,
+            policies=self.dps.policies,
+            authorities=tuple(self.dps.authorities),
+            hubs=tuple(_kept_hub(hub) for hub in hubs),
+            made=self.made,
+            ahead=ahead,
+            vault_since=self.topics.vault_since,
+            ports={**ports, **self._ports()},
+            tables_key=tables_key,
+        )
+        records = {hub.hub.host_name: hub.hub for hub in hubs}
+        return lines(head, Services(self.dps, records, self.vault))
+
+    def _ports(self) -> dict[str, int]:
+        hubs = {f"hub {name}": hub.address.port for name, hub in self.hubs.items()}
+        return {
+            "dps": self.dps_address.port,
+            "mqtt": self.mqtt.port,
+            "vault": self.vault_address.port,
+            "arm": self.arm_address.port,
+            "identity": self.identity_address.port,
+            **hubs,
+        }
+
+
+def _kept_hub(service: HubService) -> KeptHub:
+    hub = service.hub
+    return KeptHub(hub.host_name, hub.allocation_weight, hub.apply_allocation_policy, service.policies)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What may be otherwise than usual in a cloud.
+
+    Attributes:
+        ca_certificates: what DPS knows for devices that prove themselves by X.509.
+        hub_locations: host name -> region, where that is not the DPS's own.
+        roles: what the managed identity may do.
+        ports: fixed ones: `dps`, `mqtt`, `vault`, `arm`, `identity`, `hub HOST-NAME`; 0 and none: any.
+        store: what an earlier run left; its records, keys and ports are taken over.
+    """
+
+    ca_certificates: Iterable[CaCertificate] = ()
+    hub_locations: Mapping[str, str] = field(default_factory=dict)
+    roles: tuple[Role, ...] = EVERYTHING
+    ports: Mapping[str, int] = field(default_factory=dict)
+    store: Store | None = None
+
+    @property
+    def head(self) -> Head | None:
+        """What the store begins with."""
+        return None if self.store is None else self.store.head
+
+    def port(self, name: str) -> int:
+        """Where a service is to listen."""
+        kept = {} if self.head is None else self.head.ports
+        return self.ports.get(name) or kept.get(name, 0)
+
 
 @asynccontextmanager
 async def serve_cloud(
@@ -84,35 +165,36 @@ async def serve_cloud(
     limits: Limits,
     faults: Faults,
     switches: Switches,
-    ca_certificates: Iterable[CaCertificate] = (),
-    dps_port: int = 0,
-    mqtt_port: int = 0,
+    setting: Setting | None = None,
 ) -> AsyncIterator[Cloud]:
     """Serve it until the block ends.
 
     Args:
-        hubs: host name of each linked hub -> its allocationWeight.
+        hubs: host name of each linked hub -> its allocationWeight; hubs of the store are linked as well.
         certificate: what every service shows but the identity endpoint, which is plain HTTP in Azure too.
         world: clock, randomness and journal of all of them.
-        name: of the DPS.
+        name: of the DPS; that of the store counts more.
         limits: its quotas and rates; without rates the hubs have none either.
-        faults: stand before every service but the identity endpoint, and in DPS's way to the webhook.
+        faults: stand before every service but the identity endpoint, and in the way of all calls to webhooks.
         switches: decide what DPS and the hubs do where the facts leave it open.
-        ca_certificates: what DPS knows for devices that prove themselves by X.509.
-        dps_port: 0 takes any free one.
-        mqtt_port: the same.
+        setting: what else is not as usual.
 
     Raises:
-        OSError: a port is taken or not allowed.
+        OSError: a port is taken or not allowed, or the store cannot be read.
+        Damaged: the store is not what was written.
     """
+    given = setting or Setting()
+    head = given.head
     async with AsyncExitStack() as parts:
-        issuer = Issuer(world.clock)
-        records = [IotHub(host, allocation_weight=weight) for host, weight in hubs.items()]
-        webhooks = await parts.enter_async_context(_webhook_client(faults))
+        issuer = Issuer(world.clock, system=replace(SYSTEM, roles=given.roles))
+        outgoing = Outgoing(faults)
+        webhooks = await parts.enter_async_context(outgoing.client("webhook"))
+        records = _hubs(hubs, head)
         dps = ProvisioningService(
-            name,
-            hubs=records,
-            ca_certificates=ca_certificates,
+            name if head is None else head.name,
+            hubs=records.values(),
+            ca_certificates=_authorities(given, head),
+            policies=None if head is None else head.policies,
             world=world,
             behaviour=switches.behaviour(Behaviour(), "dps"),
             limits=limits,
@@ -120,35 +202,54 @@ async def serve_cloud(
             webhook_client=webhooks,
         )
         parts.push_async_callback(dps.aclose)
+        vault = KeyVault(issuer, world, group=group_id())
+        parts.push_async_callback(vault.aclose)
+        if given.store is not None:
+            given.store.fill(Services(dps, records, vault))
+        vault.watch.run()
+
         faulty = faults.around("dps", dps.asgi, shapes.dps)
         dps_address = await parts.enter_async_context(
-            serve(faulty, certificate, port=dps_port, ask_for_certificate=True)
+            serve(faulty, certificate, port=given.port("dps"), ask_for_certificate=True)
         )
-        mqtt = await parts.enter_async_context(serve_mqtt(dps, certificate, port=mqtt_port))
+        mqtt = await parts.enter_async_context(
+            serve_mqtt(
+                dps,
+                certificate,
+                port=given.port("mqtt"),
+                behaviour=switches.behaviour(MqttBehaviour(), "mqtt"),
+                answer=met_by(faults, "dps", device_api(dps)),
+            )
+        )
+        policies = {} if head is None else {hub.host_name: hub.policies for hub in head.hubs}
         served: dict[str, ServedHub] = {}
-        for hub in records:
+        for hub in records.values():
             service = HubService(
                 hub,
                 world=world,
+                policies=policies.get(hub.host_name),
                 behaviour=switches.behaviour(HubBehaviour(), "hub"),
                 tokens=issuer,
                 throttled=limits != UNTHROTTLED,
             )
             faulty = faults.around(hub.host_name, service.asgi, shapes.hub)
-            address = await parts.enter_async_context(serve(faulty, certificate))
+            address = await parts.enter_async_context(
+                serve(faulty, certificate, port=given.port(f"hub {hub.host_name}"))
+            )
             served[hub.host_name] = ServedHub(service, address)
-        vault = KeyVault(issuer, world)
-        parts.push_async_callback(vault.aclose)
         vault_address = await parts.enter_async_context(
-            serve(faults.around("vault", vault, shapes.vault), certificate)
+            serve(faults.around("vault", vault, shapes.vault), certificate, port=given.port("vault"))
         )
-        resource = ProvisioningResource(dps)
+        made = world.clock.now() if head is None else head.made
+        resource = ProvisioningResource(dps, hub_locations=given.hub_locations, certified=made)
         page = ArmPage([resource], issuer, world)
         arm_address = await parts.enter_async_context(
-            serve(faults.around("arm", page, shapes.arm), certificate)
+            serve(faults.around("arm", page, shapes.arm), certificate, port=given.port("arm"))
         )
         tokens = TokenService(issuer, world)
-        identity = await parts.enter_async_context(serve(tokens, None))
+        identity = await parts.enter_async_context(serve(tokens, None, port=given.port("identity")))
+        grid = EventGrid(await parts.enter_async_context(outgoing.client("eventgrid")), world)
+        parts.push_async_callback(grid.aclose)
         yield Cloud(
             world=world,
             dps=dps,
@@ -161,10 +262,33 @@ async def serve_cloud(
             dps_resource=page.resource_id(resource),
             issuer=issuer,
             identity=tokens.environment(identity.url),
+            identity_address=identity,
+            topics=SystemTopics(
+                grid,
+                world,
+                hubs=records.values(),
+                vault=vault,
+                group=group_id(),
+                vault_since=None if head is None else head.vault_since,
+            ),
+            outgoing=outgoing,
+            made=made,
         )
 
 
-def _webhook_client(faults: Faults) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-    wire = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
-    return httpx.AsyncClient(transport=faults.transport(wire, "webhook"))
+def _hubs(given: Mapping[str, int], head: Head | None) -> dict[str, IotHub]:
+    """The hubs of the store, in their order, then those that are new; what is given says the weights."""
+    weights = {} if head is None else head.weights
+    applies = {} if head is None else {hub.host_name: hub.apply_allocation_policy for hub in head.hubs}
+    spelled = {host.lower(): host for host in weights}
+    named = {spelled.get(host.lower(), host): weight for host, weight in given.items()}
+    return {
+        host: IotHub(host, allocation_weight=weight, apply_allocation_policy=applies.get(host, True))
+        for host, weight in {**weights, **named}.items()
+    }
+
+
+def _authorities(given: Setting, head: Head | None) -> list[CaCertificate]:
+    """Those of the store and those that are given; of two with one name the given one."""
+    every = [*(() if head is None else head.authorities), *given.ca_certificates]
+    return list({each.name.lower(): each for each in every}.values())

@@ -8,10 +8,11 @@ from typing import Any
 
 import httpx
 
+from local.host.keys import EVENT_GRID_KEY
 from local.processes import Child
 
 ROOT = Path(__file__).parents[1]
-"""The app: the folder that holds function_app.py and host.json."""
+"""The app, unless told otherwise: the folder that holds function_app.py and host.json."""
 
 START_SECONDS = 60.0
 """How long a start may take on a busy machine; it takes about one second on an idle one."""
@@ -25,6 +26,7 @@ class FunctionsProcess:
         python: the interpreter.
         port: 0 takes any free one at the first start.
         settings: the app settings.
+        app: the folder of the app.
         clock_ahead: seconds by which its date is ahead of the machine's, now and after `move_clock`; None:
             it has the machine's and cannot be moved.
     """
@@ -36,6 +38,7 @@ class FunctionsProcess:
         python: str,
         port: int,
         settings: Mapping[str, str],
+        app: Path = ROOT,
         clock_ahead: float | None = None,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,6 +46,7 @@ class FunctionsProcess:
         self._python = python
         self._port = port
         self._settings = dict(settings)
+        self._app = app
         self._clock_ahead = clock_ahead
         self._ready_file = folder / "ready.json"
         self._log = folder / "host.log"
@@ -69,7 +73,7 @@ class FunctionsProcess:
         self.child = Child(
             "the Functions host",
             [
-                *(self._python, "-m", "local.host", "--app", str(ROOT), "--port", str(self._port)),
+                *(self._python, "-m", "local.host", "--app", str(self._app), "--port", str(self._port)),
                 *("--state", str(self._folder), "--ready-file", str(self._ready_file), *given),
             ],
             log=self._log,
@@ -140,6 +144,17 @@ class FunctionsProcess:
     def function_url(self, function: str, route: str) -> str:
         """The URL of an HTTP function with its own key in it, as DPS is given it."""
         return f"{self.url}/api/{route}?code={self._ready['function_keys'][function]}"
+
+    def has(self, function: str, trigger: str) -> bool:
+        """Whether the app has a function of that name and kind of trigger."""
+        return any(
+            (each["name"], each["trigger"]) == (function, trigger) for each in self._ready["functions"]
+        )
+
+    def event_url(self, function: str) -> str:
+        """The URL of an Event Grid function with its key in it, as an event subscription is given it."""
+        key = self.system_keys[EVENT_GRID_KEY]
+        return f"{self.url}/runtime/webhooks/eventgrid?functionName={function}&code={key}"
 
     def logged(self, event: str, **fields: str) -> dict[str, Any] | None:
         """The latest structured log event of that name with these fields; None if there is none."""

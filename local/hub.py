@@ -246,18 +246,44 @@ class IotHub:
             receive(event)
 
 
-def migrate(device_id: str, source: IotHub, target: IotHub, *, keys: DeviceKeys, now: datetime) -> bool:
+def migrate(
+    device_id: str,
+    source: IotHub,
+    target: IotHub,
+    *,
+    keys: DeviceKeys,
+    now: datetime,
+    thumbprints: Thumbprints | None = None,
+    authentication_type: str | None = None,
+) -> bool:
     """Move a device with tags, desired and reported properties and capabilities; its old identity goes.
 
     A device of that id already on the target is replaced. Returns False, and does nothing, when the
     source has no such device.
+
+    Args:
+        device_id: case-sensitive.
+        source: the hub it leaves.
+        target: the hub it goes to.
+        keys: what it has from now on.
+        now: when.
+        thumbprints: what it has from now on; None: those it had.
+        authentication_type: the same.
     """
     device = source.devices.get(device_id)
     if device is None:
         return False
     source.remove(device_id, now, moved=True)
     target.remove(device_id, now)
-    entry = replace(device.identity.entry, keys=keys, status=ENABLED, status_reason=None)
+    former = device.identity.entry
+    entry = replace(
+        former,
+        keys=keys,
+        thumbprints=thumbprints or former.thumbprints,
+        authentication_type=authentication_type or former.authentication_type,
+        status=ENABLED,
+        status_reason=None,
+    )
     target.add(entry, now, device.twin)
     return True
 

@@ -25,10 +25,17 @@ _END = b"\r\n\r\n"
 
 
 class Proxy:
-    """Listens on a free port of 127.0.0.1 and passes on to another, as an async context manager."""
+    """Listens on a port of 127.0.0.1 and passes on to another, as an async context manager."""
 
     def __init__(
-        self, host: str, port: int, faults: Faults, *, service: str = "azurite", shape: Shape = shapes.tables
+        self,
+        host: str,
+        port: int,
+        faults: Faults,
+        *,
+        service: str = "azurite",
+        shape: Shape = shapes.tables,
+        listen: int = 0,
     ) -> None:
         """Make one.
 
@@ -38,6 +45,7 @@ class Proxy:
             faults: the rules.
             service: what rules and journal call it.
             shape: the bodies of errors made here.
+            listen: the port to listen on; 0 takes any free one.
         """
         self._target = (host, port)
         self._faults = faults
@@ -45,7 +53,7 @@ class Proxy:
         self._shape = shape
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
-        self.port = 0
+        self.port = listen
         """Where it listens."""
 
     async def __aenter__(self) -> Self:
@@ -164,13 +172,16 @@ class Proxy:
 class AzuriteProxy(Proxy):
     """A proxy in front of Azurite's tables."""
 
-    def __init__(self, connection_string: str, faults: Faults, *, service: str = "azurite") -> None:
+    def __init__(
+        self, connection_string: str, faults: Faults, *, service: str = "azurite", listen: int = 0
+    ) -> None:
         """Make one.
 
         Args:
             connection_string: Azurite's own.
             faults: the rules.
             service: what rules and journal call it.
+            listen: the port to listen on; 0 takes any free one.
 
         Raises:
             ValueError: the connection string names no table endpoint with a port.
@@ -179,7 +190,7 @@ class AzuriteProxy(Proxy):
         parts = urlsplit(endpoint.group(1)) if endpoint else None
         if parts is None or parts.hostname is None or parts.port is None:
             raise ValueError("the connection string needs a TableEndpoint=http://HOST:PORT/ACCOUNT")
-        super().__init__(parts.hostname, parts.port, faults, service=service)
+        super().__init__(parts.hostname, parts.port, faults, service=service, listen=listen)
         self._given = connection_string
         self._own = f"{parts.hostname}:{parts.port}/"
 

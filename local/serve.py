@@ -59,7 +59,10 @@ async def serve(
         OSError: the port is taken or not allowed.
     """
     peers = PeerTls(certificate) if certificate is not None and ask_for_certificate else None
-    listener = socket.create_server(("127.0.0.1", port), backlog=2048)
+    try:
+        listener = socket.create_server(("127.0.0.1", port), backlog=2048)
+    except OSError as error:
+        raise OSError(error.errno, f"port {port} of 127.0.0.1: {error.strerror}") from error
     config = uvicorn.Config(
         app,
         http=_HttpProtocol if peers is None else _behind(peers),

@@ -1,29 +1,35 @@
 """The whole system on one machine: Azurite, the emulators over TLS, and the Functions host with the app."""
 
+import json
 import ssl
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from local.admin import AdminPort
 from local.azurite import Azurite
-from local.cloud import Cloud, serve_cloud
+from local.cloud import Cloud, Setting, serve_cloud
 from local.dps.authorities import CaCertificate
 from local.dps.limits import Limits
 from local.dps.seed import seed
 from local.dps.service import ProvisioningService
 from local.faults import Faults
-from local.functions import FunctionsProcess
+from local.functions import ROOT, FunctionsProcess
+from local.host.indexing import EVENT_GRID
 from local.hub import IotHub
+from local.issuer import Role
+from local.issuer.roles import EVERYTHING
+from local.kept import Head, Store
 from local.processes import Child
 from local.proxy import AzuriteProxy
 from local.serve import Address, serve
 from local.switches import Switches
 from local.tls import CertificateAuthority
+from local.topics import EVENT_FUNCTIONS, EventFunction
 from local.world import Call, ShiftedClock, SkewableClock, World
 
 DEFAULT_HUBS = {"hub-a.azure-devices.net": 1, "hub-b.azure-devices.net": 1, "hub-c.azure-devices.net": 1}
@@ -34,26 +40,43 @@ class Options:
     """What a stack is made of. Ports: 0 takes any free one.
 
     Attributes:
-        hubs: host name of each linked hub -> its allocationWeight at DPS, 1 to 1000.
+        hubs: host name of each linked hub -> its allocationWeight at DPS, 1 to 1000; None: those of the
+            store, or three. Hubs of the store that are not named stay linked.
+        hub_locations: host name -> region, where that is not the DPS's own.
+        dps_name: None: that of the store, or `local-dps`.
+        dps_port: as all ports, 0: that of the store, or any free one.
         policy: the allocation policy, as text; None for the app's packaged one.
+        policy_by_weights: whether, without a `policy`, the app gets one with the hubs' weights: DPS does
+            not tell a webhook its own.
         limits: the quotas and rates of the DPS.
         ca_certificates: what the DPS knows for devices that prove themselves by X.509.
-        registrations: how many registration records there are from the start.
-        enrollments: how many individual enrollments.
+        registrations: how many registration records there are from the start, unless a store has some.
+        enrollments: how many individual enrollments, likewise.
+        app: the folder of the Functions app.
+        event_functions: its functions that get events of hubs and vault; those it does not have are
+            passed over.
+        roles: what the managed identity, and so the app, may do with its tokens.
+        store: keeps everything between runs; None: all of it ends with the stack.
     """
 
-    hubs: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_HUBS))
-    dps_name: str = "local-dps"
+    hubs: Mapping[str, int] | None = None
+    hub_locations: Mapping[str, str] = field(default_factory=dict)
+    dps_name: str | None = None
     dps_port: int = 0
     mqtt_port: int = 0
     functions_port: int = 0
     tables_port: int = 0
     admin_port: int = 0
     policy: str | None = None
+    policy_by_weights: bool = False
     limits: Limits = field(default_factory=Limits)
     ca_certificates: tuple[CaCertificate, ...] = ()
     registrations: int = 0
     enrollments: int = 0
+    app: Path = ROOT
+    event_functions: tuple[EventFunction, ...] = EVENT_FUNCTIONS
+    roles: tuple[Role, ...] = EVERYTHING
+    store: Store | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +84,7 @@ class Stack:
     """A running stack. Its parts are public: tests and demos look into them."""
 
     cloud: Cloud
+    clock: ShiftedClock
     ca: Path
     trust: ssl.SSLContext
     functions: FunctionsProcess
@@ -107,6 +131,15 @@ class Stack:
         assert self.functions.child is not None
         return (self.azurite.child, self.functions.child)
 
+    def kept(self) -> Iterator[bytes]:
+        """All that a store keeps of it, as `Store.save` takes it; nothing may change meanwhile."""
+        ports = {
+            "functions": int(self.functions.url.rpartition(":")[2]),
+            "tables": self.tables.port,
+            "admin": self.admin_address.port,
+        }
+        return self.cloud.kept(ahead=self.clock.ahead, ports=ports, tables_key=self.azurite.key)
+
     def state(self) -> dict[str, Any]:
         """Where everything is and how to get in. Holds secrets."""
         return self.cloud.state() | {
@@ -121,72 +154,99 @@ class Stack:
         }
 
 
+class OtherName(Exception):
+    """The store holds a DPS of another name; the text says which."""
+
+
 @asynccontextmanager
 async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncIterator[Stack]:
-    """Start everything; at the end of the block stop it and remove its files.
+    """Start everything; at the end of the block stop it, save it if it is kept, and remove its other files.
 
     Args:
         options: what it is made of.
         tell: is told each step, for people.
 
     Raises:
-        OSError: a port is taken or not allowed.
+        OSError: a port is taken or not allowed, or the store cannot be read or written.
         ChildFailed, NotInstalled: a child process did not start.
+        Damaged, InUse, OtherName: the store cannot be used; nothing of it was changed.
     """
     async with AsyncExitStack() as parts:
-        folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="dps-stack-")))
-        azurite = await parts.enter_async_context(
-            Azurite(log=folder / "azurite.log", port=options.tables_port or None)
-        )
-        tell(f"Azurite serves tables on 127.0.0.1:{azurite.port}")
+        store = options.store
+        folder = parts.enter_context(_folder(store))
+        head = None if store is None else store.head
+        name = _name(options, head)
+        running: list[Stack] = []
+        parts.callback(_save, store, running, tell)  # after everything has stopped: nothing changes any more
 
-        clock = ShiftedClock()
+        azurite = await parts.enter_async_context(
+            Azurite(
+                log=folder / "azurite.log",
+                key=head.tables_key if head else None,
+                location=folder / "tables" if store else None,
+            )
+        )
+        clock = ShiftedClock(ahead=head.ahead if head else 0.0)
         world = World(SkewableClock(clock))
         faults, switches = Faults(world), Switches()
-        tables = await parts.enter_async_context(AzuriteProxy(azurite.connection_string, faults))
-        certificate = CertificateAuthority(folder / "tls").issue()
+        tables = await parts.enter_async_context(
+            AzuriteProxy(azurite.connection_string, faults, listen=_port(options.tables_port, head, "tables"))
+        )
+        tell(f"Azurite serves tables on 127.0.0.1:{tables.port}")
+
+        certificate = CertificateAuthority(folder / "tls", keep=store is not None).issue()
+        kept_hubs = head.weights if head else DEFAULT_HUBS
         cloud = await parts.enter_async_context(
             serve_cloud(
-                options.hubs,
+                kept_hubs if options.hubs is None else options.hubs,
                 certificate,
                 world=world,
-                name=options.dps_name,
+                name=name,
                 limits=options.limits,
-                ca_certificates=options.ca_certificates,
                 faults=faults,
                 switches=switches,
-                dps_port=options.dps_port,
-                mqtt_port=options.mqtt_port,
+                setting=Setting(
+                    ca_certificates=options.ca_certificates,
+                    hub_locations=options.hub_locations,
+                    roles=options.roles,
+                    ports={"dps": options.dps_port, "mqtt": options.mqtt_port},
+                    store=store,
+                ),
             )
         )
         tell(
             f"DPS serves {cloud.dps_address.url} and MQTT on port {cloud.mqtt.port}, "
             f"with {len(cloud.hubs)} linked hubs, a key vault and the management plane beside it"
         )
+        _seed(options, cloud, head, tell)
 
-        if options.registrations or options.enrollments:
-            seed(cloud.dps, registrations=options.registrations, enrollments=options.enrollments)
-            tell(f"seeded: {options.registrations:,} registrations, {options.enrollments:,} enrollments")
-
-        settings = {"APP_ROLE": "all", **cloud.identity}
-        if options.policy is not None:
-            policy = folder / "policy.json"
-            policy.write_text(options.policy)
-            settings["POLICY_FILE"] = str(policy)
         functions = FunctionsProcess(
             folder=folder / "functions",
             python=sys.executable,
-            port=options.functions_port,
-            settings=settings,
-            clock_ahead=0.0,
+            port=_port(options.functions_port, head, "functions"),
+            settings=_settings(options, cloud, folder),
+            app=options.app,
+            clock_ahead=clock.ahead,
         )
         parts.push_async_callback(functions.stop)
         await functions.start()
         tell(f"the Functions host serves {functions.url}")
-        admin = AdminPort(world, faults, switches, clock, moved=functions.move_clock)
-        admin_address = await parts.enter_async_context(serve(admin, certificate, port=options.admin_port))
-        yield Stack(
+        await _subscribe(options, cloud, functions, tell)
+        admin = AdminPort(
+            world,
+            faults,
+            switches,
+            clock,
+            moved=functions.move_clock,
+            settle=cloud.outgoing.settle,
+            topics=cloud.topics,
+        )
+        admin_address = await parts.enter_async_context(
+            serve(admin, certificate, port=_port(options.admin_port, head, "admin"))
+        )
+        stack = Stack(
             cloud=cloud,
+            clock=clock,
             ca=certificate.ca_pem,
             trust=certificate.client_context(),
             functions=functions,
@@ -195,3 +255,71 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
             admin=admin,
             admin_address=admin_address,
         )
+        running.append(stack)
+        yield stack
+
+
+@contextmanager
+def _folder(store: Store | None) -> Iterator[Path]:
+    if store is None:
+        with tempfile.TemporaryDirectory(prefix="dps-stack-") as made:
+            yield Path(made)
+    else:
+        with store.used():
+            yield store.folder
+
+
+def _name(options: Options, head: Head | None) -> str:
+    if head is None:
+        return options.dps_name or "local-dps"
+    if options.dps_name not in (None, head.name):
+        raise OtherName(f"the store holds the DPS {head.name}, not {options.dps_name}: leave the name out")
+    return head.name
+
+
+def _port(asked: int, head: Head | None, name: str) -> int:
+    return asked or (head.ports.get(name, 0) if head else 0)
+
+
+def _seed(options: Options, cloud: Cloud, head: Head | None, tell: Callable[[str], None]) -> None:
+    if head is not None:
+        tell(f"loaded: {len(cloud.dps.store.registrations):,} registrations and all that goes with them")
+    elif options.registrations or options.enrollments:
+        seed(cloud.dps, registrations=options.registrations, enrollments=options.enrollments)
+        tell(f"seeded: {options.registrations:,} registrations, {options.enrollments:,} enrollments")
+
+
+def _settings(options: Options, cloud: Cloud, folder: Path) -> dict[str, str]:
+    """The app settings."""
+    settings = {"APP_ROLE": "all", **cloud.identity}
+    text = options.policy
+    if text is None and options.policy_by_weights:
+        weights = [{"name": hub.host_name, "weight": hub.allocation_weight} for hub in cloud.dps.hubs]
+        text = json.dumps({"hubs": weights})
+    if text is not None:
+        policy = folder / "policy.json"
+        policy.write_text(text)
+        settings["POLICY_FILE"] = str(policy.absolute())
+    return settings
+
+
+async def _subscribe(
+    options: Options, cloud: Cloud, functions: FunctionsProcess, tell: Callable[[str], None]
+) -> None:
+    """Have the app's functions told of events, which is possible once they exist."""
+    for each in options.event_functions:
+        if functions.has(each.function, EVENT_GRID):
+            endpoint = functions.event_url(each.function)
+            await cloud.topics.subscribe(
+                each.function, each.source, endpoint, schema=each.schema, types=each.types
+            )
+            tell(f"events of {each.source} go to the function {each.function}")
+
+
+def _save(store: Store | None, running: list[Stack], tell: Callable[[str], None]) -> None:
+    """Keep a stack that has run; one that did not start leaves its store as it was."""
+    if store is None or not running:
+        return
+    [stack] = running
+    store.save(stack.kept())
+    tell(f"kept in {store.folder}")

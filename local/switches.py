@@ -66,6 +66,57 @@ SWITCHES = (
         "for how long after a registration with one key the other key is refused",
     ),
     Switch(
+        "dps.put_update_returns_keys",
+        (False, True),
+        "whether the answer to a PUT that updates carries the symmetric keys",
+    ),
+    Switch(
+        "dps.enrollment_delete_drops_registration",
+        (True, False),
+        "whether deleting an individual enrollment deletes its registration record",
+    ),
+    Switch(
+        "dps.failure_keeps_hub",
+        (True, False),
+        "whether the record of a failed or disabled registration still names the hub of the one before",
+    ),
+    Switch(
+        "dps.retired_hubs_in_linked_hubs",
+        (True, False),
+        "whether the webhook is offered hubs with applyAllocationPolicy false",
+    ),
+    Switch(
+        "dps.hub_key_follows_registration",
+        (True, False),
+        "whether registering again on the same hub rewrites the hub identity's credentials",
+    ),
+    Switch(
+        "dps.existing_twin",
+        ("reset", "keep"),
+        "what an initial assignment does to the twin of a device the hub already has",
+    ),
+    Switch(
+        "dps.hub_throttle",
+        ("wait", "fail"),
+        "what a registration does when its hub has no room for DPS's identity operations",
+    ),
+    Switch("dps.webhook_timeout", (30.0, 5.0), "seconds DPS waits for the webhook's answer"),
+    Switch(
+        "dps.client_certificates_expire",
+        (True, False),
+        "whether the dates of a certificate count that an individual enrollment names itself",
+    ),
+    Switch(
+        "dps.signing_certificates_are_trusted",
+        (False, True),
+        "whether a group's signing certificate vouches without a verified CA above it",
+    ),
+    Switch(
+        "dps.x509_result_shows_certificates",
+        (False, True),
+        "whether a device's result tells of its certificate and its signer's",
+    ),
+    Switch(
         "hub.move_sends_deleted",
         (True, False),
         "whether DeviceDeleted comes from the hub that a device leaves when DPS moves it",
@@ -74,8 +125,44 @@ SWITCHES = (
     Switch("hub.statistics_never_fall", (False, True), "whether deleted devices stay counted"),
     Switch("hub.query_lag", (0.0, 60.0), "seconds until queries see a new or a changed device"),
     Switch("hub.query_ghosts", (0.0, 1800.0), "seconds for which queries still find a deleted device"),
+    Switch("hub.default_page_size", (100, 10), "rows of a page when the query names no number"),
+    Switch("hub.max_page_size", (1000, 7), "most rows of a page, whatever was asked for"),
+    Switch(
+        "hub.continuation_lifetime",
+        (None, 60.0),
+        "seconds after which a continuation token is refused; None: never",
+    ),
+    Switch("hub.retry_after", (False, True), "whether a 429 has a Retry-After"),
+    Switch(
+        "hub.statistics_count_as_identity",
+        (True, False),
+        "whether reading statistics uses the budget of identity operations",
+    ),
+    Switch(
+        "hub.bulk_counts_devices",
+        (True, False),
+        "whether a bulk call uses as many identity operations as it names devices",
+    ),
+    Switch(
+        "hub.unquoted_if_match", (True, False), "whether an identity's etag in If-Match may lack its quotes"
+    ),
+    Switch(
+        "hub.capital_thumbprints",
+        (False, True),
+        "whether the members of a twin's x509Thumbprint begin with a capital",
+    ),
+    Switch(
+        "hub.numbered_errors",
+        (False, True),
+        "whether error bodies have errorCode and message, and not Message with the name in front",
+    ),
+    Switch(
+        "mqtt.credentials_checked",
+        ("register", "connect"),
+        "when a wrong token is noticed over MQTT",
+    ),
 )
-"""The list of the design, each under the name of the field that reads it."""
+"""Each unknown behaviour, under the name of the field that reads it."""
 
 _BY_NAME = {switch.name: switch for switch in SWITCHES}
 

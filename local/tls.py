@@ -15,6 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _LIFETIME = timedelta(days=800)  # some clients refuse server certificates of more than 825 days
+_WORTH_KEEPING = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +39,52 @@ class ServerCertificate:
 
 
 class CertificateAuthority:
-    """A new EC P-256 authority, whose files live in an owner-only directory."""
+    """An EC P-256 authority, whose files live in an owner-only directory."""
 
-    def __init__(self, directory: Path, *, name: str = "local emulators") -> None:
+    def __init__(self, directory: Path, *, name: str = "local emulators", keep: bool = False) -> None:
+        """Make one.
+
+        Args:
+            directory: where its files live.
+            name: the common name, before " CA".
+            keep: be the one whose files are there already, if it is good for another month; clients that
+                trust it go on doing so.
+
+        Raises:
+            ValueError: what is there to be kept cannot be read.
+        """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
         self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.ca_pem = directory / "ca.pem"
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} CA")])
+        kept = self._kept() if keep else None
+        self._key = kept or ec.generate_private_key(ec.SECP256R1())
+        if kept is None:
+            self._make()
+
+    def _kept(self) -> ec.EllipticCurvePrivateKey | None:
+        """The key of the authority whose files are there, if it is good for another month."""
+        key_file = self._directory / "ca.key"
+        if not (self.ca_pem.exists() and key_file.exists()):
+            return None
+        certificate = x509.load_pem_x509_certificate(self.ca_pem.read_bytes())
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            text = f"{key_file} holds no EC key: take it away to get a new authority"
+            raise ValueError(text)  # noqa: TRY004  it is the file's content that is wrong
+        fresh = certificate.not_valid_after_utc > datetime.now(UTC) + _WORTH_KEEPING
+        return key if fresh and certificate.subject == self._name else None
+
+    def _make(self) -> None:
         certificate = (
             _builder(self._name, self._name, self._key.public_key(), self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
-        self.ca_pem = directory / "ca.pem"
         _write(self.ca_pem, certificate.public_bytes(serialization.Encoding.PEM))
-        _write(directory / "ca.key", _private_pem(self._key))
+        _write(self._directory / "ca.key", _private_pem(self._key))
 
     def issue(self, file_name: str = "server", names: Iterable[str] = ()) -> ServerCertificate:
         """A server certificate for the loopback names and `names` (host names or IP addresses).

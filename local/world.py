@@ -110,10 +110,11 @@ class ShiftedClock:
     the machine's date, so that without an advance and at rate 1 it agrees with every other process.
     """
 
-    def __init__(self, *, rate: float = 1.0) -> None:
+    def __init__(self, *, rate: float = 1.0, ahead: float = 0.0) -> None:
         """Start at the machine's time.
 
         Args:
+            ahead: seconds to be ahead of it from the start.
             rate: seconds of this clock in one of the machine's; over 0. The world's network and processors
                 get slower by as much: at 60, a call of a millisecond takes 60 of them.
 
@@ -124,7 +125,7 @@ class ShiftedClock:
             raise ValueError(f"rate is {rate}; a clock runs forward: use a number over 0")
         self._rate = rate
         self._began = time.monotonic()
-        self._advanced = 0.0
+        self._advanced = ahead
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
@@ -161,13 +162,14 @@ class ShiftedClock:
                 heapq.heapify(self._sleepers)
                 released.cancel()
 
-    async def advance(self, seconds: float, *, settle: float = 0.0) -> None:
+    async def advance(self, seconds: float, *, settle: float | Callable[[], Awaitable[None]] = 0.0) -> None:
         """Let `seconds` pass at once, releasing every sleeper due on the way in order, new ones among them.
 
         Args:
             seconds: at least 0.
             settle: real seconds given to the released code before the next sleeper is looked at, for code
-                that awaits sockets; 0 gives it some turns of the event loop.
+                that awaits sockets, or what waits until it is through; 0 gives it some turns of the event
+                loop.
 
         Raises:
             ValueError: `seconds` is below 0: waiting code would see time go back.
@@ -186,11 +188,13 @@ class ShiftedClock:
         self._advanced += max(0.0, target - self.monotonic())
         await self._settle(settle)
 
-    async def _settle(self, seconds: float) -> None:
+    async def _settle(self, settle: float | Callable[[], Awaitable[None]]) -> None:
         for _ in range(ManualClock.TURNS):
             await asyncio.sleep(0)
-        if seconds > 0:
-            await asyncio.sleep(seconds)
+        if callable(settle):
+            await settle()
+        elif settle > 0:
+            await asyncio.sleep(settle)
 
 
 _LONGEST_WAIT = 3600.0

@@ -23,6 +23,8 @@ HUBS = {
     "hub-west.azure-devices.net": 1.0,
 }
 """The linked hubs and the weights of the policy."""
+UNITS = 5
+"""Of each hub (S1). One would do, in three minutes: all devices are to leave a hub and come to another."""
 
 PRESS_TAGS = {"kind": "press", "placedBy": "policy"}
 LINE_TAGS = {"kind": "line", "placedBy": "enrollment"}
@@ -63,6 +65,7 @@ class MainJob:
 
     async def run(self) -> None:
         """Tell the whole story."""
+        self._scale_hubs()
         await self._enroll()
         await self._register_all()
         self._explain_one()
@@ -70,6 +73,13 @@ class MainJob:
         await self._take_a_hub_out()
         await self._reject_one()
         await self._ride_out_an_outage()
+
+    def _scale_hubs(self) -> None:
+        for hub in self._stack.cloud.hubs.values():
+            hub.service.throttles.scale(UNITS)
+        self._screen.say(
+            f"each hub has {UNITS} S1 units: {UNITS * 100} identity operations a minute, DPS's own among them"
+        )
 
     async def _enroll(self) -> None:
         self._screen.chapter("An operator creates enrollments whose allocation policy is custom")

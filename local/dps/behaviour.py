@@ -55,6 +55,17 @@ class Behaviour:
     hub_key_follows_registration: bool = True
     """Whether registering again on the same hub rewrites the hub identity's keys."""
 
+    hub_throttle: Literal["wait", "fail"] = "wait"
+    """What a registration does when its hub has no room for DPS's identity operations.
+
+    `wait`: the device polls `assigning` until there is. `fail`: it ends as failed with 429000."""
+
+    other_key_refused_seconds: float = 0.0
+    """For how long after a registration with one key a device's other keys are refused with 401002.
+
+    Seen in 2020: about 30 minutes, because DPS remembers the key (Azure/azure-iot-sdk-node#721,
+    azure-iot-sdk-c#1748). The CLI's own tests change keys at once. A key is remembered for an hour."""
+
     existing_twin: Literal["reset", "keep"] = "reset"
     """What an initial assignment does to the twin of a device the hub already has."""
 

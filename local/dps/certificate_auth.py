@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from local.dps import attestation, chains, ids
+from local.dps.attested import Attested, DeviceCertificate
 from local.dps.authorities import Authorities
 from local.dps.behaviour import Behaviour
 from local.dps.enrollments import Enrollment
 from local.dps.errors import UNAUTHORIZED, WRONG_KEY, DpsError
-from local.dps.registration import Attested, DeviceCertificate
 from local.dps.store import Store
 from local.hub import Thumbprints
 
@@ -90,7 +90,7 @@ class CertificateAuth:
             thumbprints = [each["info"]["sha256Thumbprint"].upper() for each in own]
             valid = leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc
             if chains.thumbprint(leaf) not in thumbprints or (
-                self.behaviour.client_certificates_expire and not valid
+                not valid and self.behaviour.client_certificates_expire
             ):
                 raise DpsError(WRONG_KEY, _INVALID)
             return self._attested(registration_id, enrollment, leaf, None, thumbprints)
@@ -131,11 +131,14 @@ class CertificateAuth:
 
     def _anchors(self) -> Iterator[x509.Certificate]:
         yield from self.authorities.verified
-        if self.behaviour.signing_certificates_are_trusted:
-            for group in self.store.groups:
-                for each in _certificates(group, "signingCertificates"):
-                    if "certificate" in each:  # else its info alone is known
-                        yield attestation.read_certificate(each["certificate"])
+        own = [
+            each["certificate"]
+            for group in self.store.groups
+            for each in _certificates(group, "signingCertificates")
+            if "certificate" in each  # else its info alone is known
+        ]
+        if own and self.behaviour.signing_certificates_are_trusted:
+            yield from map(attestation.read_certificate, own)
 
 
 def _x509(enrollment: Enrollment) -> Mapping[str, Any]:

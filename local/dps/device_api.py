@@ -4,14 +4,16 @@ import re
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from local.asgi import Request, Response
 from local.dps import device_auth, errors, ids, wire
+from local.dps.attested import Attested
 from local.dps.certificate_auth import CertificateAuth
+from local.dps.device_auth import LatestKeys
 from local.dps.errors import BAD_REQUEST, DpsError
 from local.dps.limits import Throttle
 from local.dps.records import Registration
-from local.dps.registration import Attested, Operation, Registrar
+from local.dps.registration import Operation, Registrar
 from local.dps.store import Store
-from local.dps.wire import Request, Response
 from local.world import World
 
 RETRY_AFTER = 3
@@ -29,6 +31,7 @@ class DeviceApi:
         host_name: str,
         store: Store,
         certificates: CertificateAuth,
+        latest_keys: LatestKeys,
         registrar: Registrar,
         world: World,
         registrations: Throttle,
@@ -42,6 +45,7 @@ class DeviceApi:
             host_name: where to poll, for a client that sends no usable Host header.
             store: the records.
             certificates: judges client certificates.
+            latest_keys: refuses a key that came too soon after another.
             registrar: runs registrations.
             world: the time.
             registrations: how many of them all devices together may start.
@@ -52,6 +56,7 @@ class DeviceApi:
         self._host_name = host_name
         self._store = store
         self._certificates = certificates
+        self._latest_keys = latest_keys
         self._registrar = registrar
         self._world = world
         self._registrations = registrations
@@ -70,6 +75,7 @@ class DeviceApi:
             raise DpsError(BAD_REQUEST, "payload must be an object.")
         self._registrations.take()
         self._check_quota(attested.key)
+        self._latest_keys.note(attested)
         operation = self._registrar.register(attested, payload)
         path = (
             f"/{quote(self._id_scope)}/registrations/{quote(name, safe='')}/operations/{quote(operation.id)}"
@@ -118,7 +124,9 @@ class DeviceApi:
     def _attest(self, name: str, request: Request) -> Attested:
         checked = ids.registration_id(name, "The registration id in the path")
         now = self._world.clock.now()
-        return device_auth.attest(self._certificates, request, self._id_scope, checked, now)
+        attested = device_auth.attest(self._certificates, request, self._id_scope, checked, now)
+        self._latest_keys.check(attested)
+        return attested
 
 
 def _assigning(operation: Operation) -> dict[str, Any]:

@@ -1,15 +1,21 @@
 """Which enrollment a device belongs to, proved by its shared access signature or its certificate."""
 
+import hmac
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
+from hashlib import blake2b
+from typing import NamedTuple
 
+from local.asgi import Request
 from local.dps import attestation, errors, ids, sas
+from local.dps.attested import Attested
+from local.dps.behaviour import Behaviour
 from local.dps.certificate_auth import CertificateAuth
 from local.dps.enrollments import Enrollment
 from local.dps.errors import DpsError
-from local.dps.registration import Attested
 from local.dps.store import Store
-from local.dps.wire import Request
+from local.world import Clock
 
 
 def attest(
@@ -38,6 +44,53 @@ def attest(
     return _by_token(certificates.store, header, id_scope, registration_id, now)
 
 
+class _Latest(NamedTuple):
+    at: float
+    digest: bytes
+    """Of the key: whoever looks in here learns none."""
+
+
+class LatestKeys:
+    """The key each device last registered with, for as long as DPS may go by it alone."""
+
+    LONGEST = 3600.0
+    """Seconds it is remembered."""
+
+    def __init__(self, clock: Clock, behaviour: Behaviour) -> None:
+        """Start without any; how long a key counts is asked when another one comes."""
+        self._clock = clock
+        self._behaviour = behaviour
+        self._latest: dict[str, _Latest] = {}
+
+    def note(self, device: Attested) -> None:
+        """A registration of the device was accepted."""
+        if device.signed_with is None:
+            return
+        now = self._clock.monotonic()
+        self._latest.pop(device.key, None)
+        self._latest[device.key] = _Latest(now, _digest(device.signed_with))
+        while (first := next(iter(self._latest))) and self._latest[first].at + self.LONGEST < now:
+            del self._latest[first]
+
+    def check(self, device: Attested) -> None:
+        """Return unless the device comes with another key too soon.
+
+        Raises:
+            DpsError: 401002.
+        """
+        latest = self._latest.get(device.key)
+        if latest is None or device.signed_with is None:
+            return
+        if not hmac.compare_digest(latest.digest, _digest(device.signed_with)):
+            seconds = self._behaviour.other_key_refused_seconds
+            if self._clock.monotonic() < latest.at + seconds:
+                raise DpsError(errors.WRONG_KEY, "Unauthorized")
+
+
+def _digest(key: str) -> bytes:
+    return blake2b(key.encode(), digest_size=16).digest()
+
+
 def _by_token(
     store: Store, header: str | None, id_scope: str, registration_id: str, now: datetime
 ) -> Attested:
@@ -57,8 +110,9 @@ def _by_token(
         raise DpsError(errors.UNAUTHORIZED, str(error)) from None
     if token.path == f"{id_scope}/registrations/{registration_id}".lower() and not token.expired(now):
         for attested in _possible(store, individual, registration_id):
-            if any(token.signed_with(key) for key in attested.keys.present):
-                return attested
+            key = next((each for each in attested.keys.present if token.signed_with(each)), None)
+            if key is not None:
+                return replace(attested, signed_with=key)
     raise DpsError(errors.WRONG_KEY, "Unauthorized")
 
 

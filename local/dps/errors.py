@@ -38,6 +38,8 @@ PRECONDITION_FAILED = 412000
 TOO_LARGE = 413000
 THROTTLED = 429001
 """Seen, with its message, in a device SDK's test; used for every rate."""
+HUB_THROTTLED = 429000
+"""Registration failure when a hub throttles DPS and DPS does not wait. Whether there is one is unknown."""
 INTERNAL = 500000
 """A mistake of the emulator itself; DPS is not known to answer so."""
 

@@ -5,10 +5,11 @@ import binascii
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from local.asgi import Request, Response
+from local.dps import wire
 from local.dps.behaviour import Behaviour
 from local.dps.errors import BAD_REQUEST, DpsError
 from local.dps.ordering import Ordering
-from local.dps.wire import Request, Response
 from local.world import Clock
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ def page(
     Raises:
         DpsError: 400: a page size that is no number, or a continuation that is not (or no longer) good.
     """
-    asked = request.int_header(MAX_ITEM_COUNT)
+    asked = wire.int_header(request, MAX_ITEM_COUNT)
     size = behaviour.default_page_size if asked is None or asked < 1 else min(asked, behaviour.max_page_size)
     binding, now = f"{item_type}:{of}", clock.now().timestamp()
     token = request.headers.get(CONTINUATION)

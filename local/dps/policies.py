@@ -1,6 +1,6 @@
 """Shared access policies of the service API."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -53,27 +53,32 @@ class Access:
             policies: those of the service; of two with one name the first counts.
             hosts: host names a token may be for; their case does not count, nor a token's scheme, port,
                 case and encoding.
-            tokens: judges Entra's bearer tokens; None refuses them all. A token that it accepts opens every
-                call: roles and their data actions are not emulated.
+            tokens: judges Entra's bearer tokens; None refuses them all.
         """
         self._tokens = tokens
         self._policies = {policy.name: policy for policy in reversed(tuple(policies))}
         self._hosts = frozenset(host.lower() for host in hosts)
         self._good: dict[str, tuple[SasToken, AccessPolicy]] = {}
 
-    def check(self, header: str | None, permission: str, now: datetime) -> None:
+    def check(
+        self, header: str | None, permission: str, data_actions: Collection[str], now: datetime
+    ) -> None:
         """Return if the header opens the call.
+
+        Which status DPS gives a bearer token whose roles do not allow a call is unknown: here the one of a
+        policy that does not.
 
         Args:
             header: as sent.
-            permission: what the call needs; no permission includes another.
+            permission: what the policy of a shared access signature must allow; none includes another.
+            data_actions: what the roles of a bearer token must allow, all of it.
             now: when a token's expiry is looked at.
 
         Raises:
             DpsError: 401 without a good token, 403 without the permission.
         """
         if header is not None and header[: len(_BEARER)].lower() == _BEARER:
-            self._accept(header[len(_BEARER) :].strip())
+            self._accept(header[len(_BEARER) :].strip(), data_actions)
             return
         known = self._good.get(header) if header is not None else None
         if known is None or known[0].expired(now):
@@ -82,13 +87,16 @@ class Access:
         if permission not in policy.permissions:
             raise DpsError(errors.FORBIDDEN, f"The policy {policy.name} lacks {permission}.")
 
-    def _accept(self, token: str) -> None:
+    def _accept(self, token: str, data_actions: Collection[str]) -> None:
         if self._tokens is None:
             raise DpsError(errors.UNAUTHORIZED, "This service knows no issuer of bearer tokens.")
         try:
-            self._tokens.accept(token, DPS)
+            who = self._tokens.accept(token, DPS)
         except TokenRefused as error:
             raise DpsError(errors.UNAUTHORIZED, f"The bearer token is refused: {error}") from None
+        if not who.may(*data_actions):
+            needed = ", ".join(data_actions)
+            raise DpsError(errors.FORBIDDEN, f"The principal {who.object_id} is not assigned {needed}.")
 
     def _recognize(self, header: str | None, now: datetime) -> tuple[SasToken, AccessPolicy]:
         try:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from local.dps import ids, wire
+from local.asgi import Rendered, dump
+from local.dps import ids
 from local.dps.wire import timestamp
 from local.world import EXCERPT_ITEMS, Excerpt
 
@@ -62,7 +63,7 @@ def pack(record: Registration) -> bytes:
     Bytes take half the memory of the record and its parts, are nothing for the garbage collector to walk
     through, and join to a page as they are. The group is not in them.
     """
-    return wire.dump(record.wire())[len(_OPEN) : -len(_CLOSE)]
+    return dump(record.wire())[len(_OPEN) : -len(_CLOSE)]
 
 
 def unpack(packed: bytes, group: str | None) -> Registration:
@@ -84,7 +85,7 @@ def unpack(packed: bytes, group: str | None) -> Registration:
     )
 
 
-class RecordList(wire.Rendered):
+class RecordList(Rendered):
     """Packed records as one JSON list."""
 
     def __init__(self, packed: Sequence[bytes]) -> None:

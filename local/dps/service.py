@@ -12,6 +12,7 @@ from local.dps.authorities import Authorities, CaCertificate
 from local.dps.behaviour import Behaviour
 from local.dps.certificate_auth import CertificateAuth
 from local.dps.device_api import DeviceApi
+from local.dps.device_auth import LatestKeys
 from local.dps.enrollments import Enrollment
 from local.dps.limits import UNTHROTTLED, Limits, Throttle
 from local.dps.policies import OWNER, AccessPolicy
@@ -118,6 +119,7 @@ class ProvisioningService:
                 host_name=self.host_name,
                 store=self._store,
                 certificates=CertificateAuth(self._store, self.authorities, self.behaviour),
+                latest_keys=LatestKeys(self.world.clock, self.behaviour),
                 registrar=self._registrar,
                 world=self.world,
                 registrations=self._throttle(self.limits.registrations_per_minute, 60),
@@ -176,7 +178,7 @@ class ProvisioningService:
 
     @property
     def running(self) -> int:
-        """How many registrations wait for a webhook."""
+        """How many registrations wait for a webhook or a hub."""
         return self._registrar.running
 
     def connection_string(self, host: str, policy: str = OWNER) -> str:

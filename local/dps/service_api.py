@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
+from local.asgi import Request, Response
 from local.dps import attestation, enrollments, errors, ids, keys, paging, wire
 from local.dps.behaviour import Behaviour
 from local.dps.enrollments import Draft, Enrollment, Kind
@@ -11,7 +12,6 @@ from local.dps.limits import Limits
 from local.dps.ordering import Ordering
 from local.dps.records import RecordList, Registration
 from local.dps.store import Store
-from local.dps.wire import Request, Response
 from local.world import World
 
 T = TypeVar("T")
@@ -74,9 +74,9 @@ class ServiceApi:
                 errors.CONFLICT, f"{draft.id} exists already; send its etag in If-Match to change it."
             )
         _check_etag(if_match, before.etag)
-        return Response(
-            200, self._show(self._update(draft, before), keys=self._behaviour.put_update_returns_keys)
-        )
+        after = self._update(draft, before)
+        told = after.keys is not None and self._behaviour.put_update_returns_keys
+        return Response(200, self._show(after, keys=told))
 
     def delete(self, kind: Kind, name: str, request: Request) -> Response:
         """DELETE of an enrollment. A group's registration records stay (documented)."""
@@ -174,7 +174,8 @@ class ServiceApi:
     def _show(self, enrollment: Enrollment, *, keys: bool = False) -> dict[str, Any]:
         record = None if enrollment.kind.is_group else self._store.registrations.get(enrollment.key)
         state = record.wire() if record is not None and record.group is None else None
-        masked = self._behaviour.mask_webhook_url_on_get
+        calls = enrollment.members.get("customAllocationDefinition") is not None
+        masked = calls and self._behaviour.mask_webhook_url_on_get
         return enrollment.wire(keys=keys, mask_url=masked, registration_state=state)
 
     def _create(self, kind: Kind, draft: Draft) -> Enrollment:
@@ -231,7 +232,11 @@ class ServiceApi:
 
     def _remove(self, enrollment: Enrollment) -> None:
         self._store.enrollments(enrollment.kind).delete(enrollment.key)
-        if not enrollment.kind.is_group and self._behaviour.enrollment_delete_drops_registration:
+        if (
+            not enrollment.kind.is_group
+            and self._store.registrations.get(enrollment.key) is not None
+            and self._behaviour.enrollment_delete_drops_registration
+        ):
             self._drop_registration(enrollment.key)
 
     def _drop_registration(self, key: str) -> None:

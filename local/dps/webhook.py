@@ -6,11 +6,12 @@ from typing import Any
 
 import httpx
 
+from local.asgi import dump
 from local.dps import errors, ids
 from local.dps.behaviour import Behaviour
 from local.dps.enrollments import Enrollment, mask_query, read_initial_twin
 from local.dps.records import Registration
-from local.dps.wire import dump, parse_object
+from local.dps.wire import parse_object
 from local.hub import InitialTwin
 from local.world import World, within
 

@@ -19,6 +19,7 @@ from local.iothub.registry import RegistryApi
 from local.iothub.statistics import Statistics
 from local.iothub.throttles import Budget, Throttles
 from local.iothub.twins import TwinApi
+from local.issuer.roles import IOT_HUBS
 from local.world import World
 
 Handler = Callable[[Request], Response]
@@ -33,6 +34,12 @@ API_VERSIONS = (
     "2024-03-31",
 )
 """What published clients of the service API send."""
+_READ_DEVICES = (f"{IOT_HUBS}/devices/read",)
+_WRITE_DEVICES = (f"{IOT_HUBS}/devices/write",)
+_DELETE_DEVICES = (f"{IOT_HUBS}/devices/delete",)
+_READ_TWINS = (f"{IOT_HUBS}/twins/read",)
+_WRITE_TWINS = (f"{IOT_HUBS}/twins/write",)
+_READ_STATISTICS = (f"{IOT_HUBS}/statistics/read",)
 _READ = (auth.REGISTRY_READ,)
 _WRITE = (auth.REGISTRY_WRITE,)
 _SERVICE = (auth.SERVICE_CONNECT,)
@@ -46,6 +53,8 @@ class Route:
     handler: Handler
     any_of: Collection[str]
     """The permissions of which a policy needs one."""
+    data_actions: Collection[str]
+    """What the roles of a bearer token must allow."""
     budget: Budget | None
     """None: nothing, or the handler takes from it itself."""
     operation: str = _IDENTITY
@@ -104,18 +113,19 @@ class HubApp(JsonService):
         """What answers the request, once credentials, API version and throttle have let it pass."""
         route = self._route(request)
         header, now = request.headers.get("authorization"), self._world.clock.now()
-        self._access.check(header, route.any_of, request.segments, now)
+        self._access.check(header, route.any_of, route.data_actions, request, now)
         if request.query.get("api-version") not in API_VERSIONS:
             message = f"api-version must be one of {', '.join(API_VERSIONS)}."
             raise HubError(errors.INVALID_PROTOCOL_VERSION, message)
         if route.budget is not None:
-            retry_after = self._behaviour.retry_after
-            throttles.spend(route.budget, route.operation, retry_after=retry_after)
+            throttles.spend(route.budget, route.operation, retry_after=self._tells_when)
         return route.handler
 
     def _spend_identity(self, count: int) -> None:
-        retry_after = self._behaviour.retry_after
-        throttles.spend(self._limits.identity, _IDENTITY, count=count, retry_after=retry_after)
+        throttles.spend(self._limits.identity, _IDENTITY, count=count, retry_after=self._tells_when)
+
+    def _tells_when(self) -> bool:
+        return self._behaviour.retry_after
 
     def _error(self, error: HubError) -> Response:
         numbered = self._behaviour.numbered_errors
@@ -143,17 +153,27 @@ class HubApp(JsonService):
         match rest:
             case []:
                 return {
-                    "GET": Route(registry.list, _READ, budget),
-                    "POST": Route(self._bulk.run, _WRITE, None),
+                    "GET": Route(registry.list, _READ, _READ_DEVICES, budget),
+                    "POST": Route(self._bulk.run, _WRITE, (*_WRITE_DEVICES, *_DELETE_DEVICES), None),
                 }
             case [device_id]:
                 routes = {
-                    "GET": Route(lambda _: registry.get(device_id), _READ, budget),
-                    "PUT": Route(lambda request: registry.put(device_id, request), _WRITE, budget),
-                    "DELETE": Route(lambda request: registry.delete(device_id, request), _WRITE, budget),
+                    "GET": Route(lambda _: registry.get(device_id), _READ, _READ_DEVICES, budget),
+                    "PUT": Route(
+                        lambda request: registry.put(device_id, request), _WRITE, _WRITE_DEVICES, budget
+                    ),
+                    "DELETE": Route(
+                        lambda request: registry.delete(device_id, request), _WRITE, _DELETE_DEVICES, budget
+                    ),
                 }
                 if device_id.lower() == "query":
-                    routes["POST"] = Route(self._queries.run, _READ, self._limits.queries, "Query")
+                    routes["POST"] = Route(
+                        self._queries.run,
+                        _READ,
+                        (*_READ_DEVICES, *_READ_TWINS),
+                        self._limits.queries,
+                        "Query",
+                    )
                 return routes
             case _:
                 return {}
@@ -161,20 +181,31 @@ class HubApp(JsonService):
     def _twin_routes(self, device_id: str) -> dict[str, Route]:
         twins, reads, updates = self._twins, self._limits.twin_reads, self._limits.twin_updates
         return {
-            "GET": Route(lambda _: twins.get(device_id), _SERVICE, reads, "TwinRead"),
-            "PATCH": Route(lambda request: twins.patch(device_id, request), _SERVICE, updates, "TwinUpdate"),
-            "PUT": Route(lambda request: twins.put(device_id, request), _SERVICE, updates, "TwinUpdate"),
+            "GET": Route(lambda _: twins.get(device_id), _SERVICE, _READ_TWINS, reads, "TwinRead"),
+            "PATCH": Route(
+                lambda request: twins.patch(device_id, request),
+                _SERVICE,
+                _WRITE_TWINS,
+                updates,
+                "TwinUpdate",
+            ),
+            "PUT": Route(
+                lambda request: twins.put(device_id, request), _SERVICE, _WRITE_TWINS, updates, "TwinUpdate"
+            ),
         }
 
     def _statistics_routes(self, what: str) -> dict[str, Route]:
         statistics = self._statistics
         budget = self._limits.identity if self._behaviour.statistics_count_as_identity else None
         if what == "devices":
-            return {"GET": Route(lambda _: Response(200, statistics.devices()), _READ, budget)}
+            return {
+                "GET": Route(lambda _: Response(200, statistics.devices()), _READ, _READ_STATISTICS, budget)
+            }
         if what == "service":
             # Which permission this needs is unknown; either that fits it opens it.
             any_of = (*_READ, *_SERVICE)
-            return {"GET": Route(lambda _: Response(200, statistics.service()), any_of, budget)}
+            service = Route(lambda _: Response(200, statistics.service()), any_of, _READ_STATISTICS, budget)
+            return {"GET": service}
         return {}
 
     def _request_id(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
+from local.asgi import Request
 from local.dps import sas
 from local.dps.sas import SasToken
 from local.iothub import errors
@@ -53,8 +54,8 @@ class Access:
     """Checks the `Authorization` header of each call.
 
     What is wrong is always the same 401: no token, a bad one, and a policy that lacks the permission
-    (seen: a policy without ServiceConnect at a twin, one without RegistryRead at a query). What a bearer
-    token's roles allow is not emulated: a good token may do everything.
+    (seen: a policy without ServiceConnect at a twin, one without RegistryRead at a query). A good bearer
+    token whose roles do not allow the call is told so by name (seen).
     """
 
     REMEMBERED = 256
@@ -78,37 +79,55 @@ class Access:
         self._tokens = tokens
         self._good: dict[str, tuple[SasToken, HubPolicy]] = {}
 
-    def check(self, header: str | None, any_of: Collection[str], path: Sequence[str], now: datetime) -> None:
+    def check(
+        self,
+        header: str | None,
+        any_of: Collection[str],
+        data_actions: Collection[str],
+        call: Request,
+        now: datetime,
+    ) -> None:
         """Return if the header opens the call.
 
         Args:
             header: as sent.
-            any_of: the permissions of which the call needs one.
-            path: the segments of the call's path; a signature may be for a part of them (documented).
+            any_of: the permissions of which the policy of a shared access signature needs one.
+            data_actions: what the roles of a bearer token must allow, all of it.
+            call: its path counts: a signature may be for a part of it (documented).
             now: when a token's expiry is looked at.
 
         Raises:
             HubError: 401.
         """
         if header is not None and header.lower().startswith(_BEARER):
-            self._bearer(header[len(_BEARER) :].strip())
+            self._bearer(header[len(_BEARER) :].strip(), data_actions, call)
             return
         known = self._good.get(header) if header is not None else None
         token, policy = known or self._recognize(header)
-        if token.expired(now) or not self._covers(token, path) or policy.permissions.isdisjoint(any_of):
+        if (
+            token.expired(now)
+            or not self._covers(token, call.segments)
+            or policy.permissions.isdisjoint(any_of)
+        ):
             raise _unauthorized()
         if known is None and header is not None and len(header) <= self.LONGEST:
             if len(self._good) >= self.REMEMBERED:
                 self._good.clear()
             self._good[header] = (token, policy)
 
-    def _bearer(self, token: str) -> None:
+    def _bearer(self, token: str, data_actions: Collection[str], call: Request) -> None:
         if self._tokens is None:
             raise _unauthorized()
         try:
-            self._tokens.accept(token, HUBS)
+            who = self._tokens.accept(token, HUBS)
         except TokenRefused:
             raise _unauthorized() from None
+        if not who.may(*data_actions):
+            message = (
+                f"Principal {who.object_id} is not authorized for {call.method} on {call.path} "
+                "due to no assigned permissions"
+            )
+            raise HubError(errors.NOT_ASSIGNED, message)
 
     def _recognize(self, header: str | None) -> tuple[SasToken, HubPolicy]:
         try:

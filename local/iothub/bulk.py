@@ -75,7 +75,7 @@ class BulkApi:
             raise HubError(errors.BULK_FAILURE, f"A bulk call names at most {MOST} devices.")
         if len({item["id"] for item in items}) < len(items):
             raise HubError(errors.DEFINED_MULTIPLE_TIMES, "A bulk call names each device once.")
-        self._spend(max(len(items), 1) if self._behaviour.bulk_counts_devices else 1)
+        self._spend(len(items) if len(items) > 1 and self._behaviour.bulk_counts_devices else 1)
         failures = [failure for item in items if (failure := self._do(item)) is not None]
         result = {"isSuccessful": not failures, "errors": failures, "warnings": []}
         return Response(400 if failures else 200, result)

@@ -33,6 +33,8 @@ BULK_FAILURE = Code("BulkRegistryOperationFailure", 400013)
 DEFINED_MULTIPLE_TIMES = Code("DeviceDefinedMultipleTimes", 400011)
 UNAUTHORIZED = Code("IotHubUnauthorizedAccess", 401002)
 """Seen: no usable token, and also a policy without the permission."""
+NOT_ASSIGNED = Code("IotHubUnauthorized", 401003)
+"""Seen, but for the number: a principal whose roles do not allow the call."""
 NOT_FOUND = Code("GenericNotFound", 404000)
 """A path that is not emulated."""
 DEVICE_NOT_FOUND = Code("DeviceNotFound", 404001)

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from local.dps.wire import text
+from local.asgi import text
 from local.iothub.device import (
     DISABLED,
     ENABLED,

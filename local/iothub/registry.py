@@ -80,7 +80,7 @@ class RegistryApi:
         return device
 
     def _match(self, device: HubDevice, if_match: str) -> None:
-        etags.check(if_match, device.identity.etag, unquoted=self._behaviour.unquoted_if_match)
+        etags.check(if_match, device.identity.etag, unquoted=lambda: self._behaviour.unquoted_if_match)
 
 
 def _shown(device: HubDevice) -> Response:

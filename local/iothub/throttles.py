@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 from local.iothub import errors
@@ -96,17 +97,34 @@ class Throttles:
         Raises:
             ValueError: there are no units.
         """
+
+        def budget(seconds: float) -> Budget:
+            return RateBudget(0, seconds, clock) if on else Unlimited()
+
+        self._rates = _RATES[tier]
+        self.identity = budget(MINUTE)
+        self.queries = budget(MINUTE)
+        self.twin_reads = budget(SECOND)
+        self.twin_updates = budget(SECOND)
+        self.scale(units)
+
+    def scale(self, units: int) -> None:
+        """Give the hub so many units from now on; what was used of the budgets stays used.
+
+        Raises:
+            ValueError: there are no units.
+        """
         if units < 1:
             raise ValueError(f"a hub has at least one unit, not {units}")
-        rates = _RATES[tier]
-
-        def budget(limit: int, seconds: float) -> Budget:
-            return RateBudget(limit, seconds, clock) if on else Unlimited()
-
-        self.identity = budget(rates.identity * units, MINUTE)
-        self.queries = budget(rates.queries * units, MINUTE)
-        self.twin_reads = budget(_higher(rates.twin_reads, units), SECOND)
-        self.twin_updates = budget(_higher(rates.twin_updates, units), SECOND)
+        rates = self._rates
+        for budget, limit in (
+            (self.identity, rates.identity * units),
+            (self.queries, rates.queries * units),
+            (self.twin_reads, _higher(rates.twin_reads, units)),
+            (self.twin_updates, _higher(rates.twin_updates, units)),
+        ):
+            if isinstance(budget, RateBudget):
+                budget.limit = limit
 
 
 def _higher(rate: tuple[int, int], units: int) -> int:
@@ -114,20 +132,22 @@ def _higher(rate: tuple[int, int], units: int) -> int:
     return max(least, per_unit * units)
 
 
-def spend(budget: Budget, operation: str, *, count: int = 1, retry_after: bool = False) -> None:
+def spend(
+    budget: Budget, operation: str, *, count: int = 1, retry_after: Callable[[], bool] = lambda: False
+) -> None:
     """Use `count` operations of a budget.
 
     Args:
         budget: which.
         operation: what the message calls them.
         count: how many.
-        retry_after: whether a refusal says when to come back.
+        retry_after: asked at a refusal whether it says when to come back.
 
     Raises:
         HubError: 429: there is no room.
     """
     wait = budget.take(count)
     if wait > 0:
-        headers = {"Retry-After": str(math.ceil(wait))} if retry_after else {}
+        headers = {"Retry-After": str(math.ceil(wait))} if retry_after() else {}
         message = "The request has been throttled. Wait 10 seconds and try again. Operation type: "
         raise HubError(errors.THROTTLED, message + operation, headers=headers)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from local import asgi
 from local.dps import shapes, wire
 from local.iothub import errors
 from local.iothub.device import Properties, Twin
@@ -74,7 +75,7 @@ def replaced(twin: Twin, change: Change, now: datetime) -> Twin:
 
 def _written(twin: Twin, tags: Properties, desired: Properties, now: datetime, *, desired_too: bool) -> Twin:
     for section, most in ((tags, _MOST_TAGS), (desired, _MOST_DESIRED)):
-        if len(wire.text(section)) > most:
+        if len(asgi.text(section)) > most:
             raise HubError(errors.ARGUMENT_INVALID, f"Tags or desired properties exceed {most} bytes.")
     return replace(
         twin,

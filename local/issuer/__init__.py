@@ -1,19 +1,18 @@
 """A test issuer of bearer tokens: makes them, judges them, and hands them out as Azure's endpoints do."""
 
 from local.issuer.endpoint import TokenService
+from local.issuer.roles import Granted, Role
 from local.issuer.tokens import (
     ARM,
     DPS,
     HUBS,
     STORAGE,
     VAULT,
-    Caller,
     Identity,
     Issuer,
     Refusal,
     TokenJudge,
     TokenRefused,
-    caller,
 )
 
 __all__ = [
@@ -22,12 +21,12 @@ __all__ = [
     "HUBS",
     "STORAGE",
     "VAULT",
-    "Caller",
+    "Granted",
     "Identity",
     "Issuer",
     "Refusal",
+    "Role",
     "TokenJudge",
     "TokenRefused",
     "TokenService",
-    "caller",
 ]

@@ -11,6 +11,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from local.issuer.roles import EVERYTHING, Granted, Role, patterns
 from local.world import Clock
 
 
@@ -32,6 +33,8 @@ STORAGE = _either("https://storage.azure.com")
 LIFETIME = 86_399.0
 """Seconds a token is good for (seen in recorded answers)."""
 _ALGORITHM = "RS256"
+_DATA_ACTIONS, _ACTIONS = "local_data_actions", "local_actions"
+"""Claims of this issuer's own: real tokens say nothing of roles."""
 _LATEST_TIME = 253_402_300_799  # the end of the year 9999
 
 
@@ -65,8 +68,8 @@ class TokenRefused(Exception):
 class TokenJudge(Protocol):
     """Who decides on the tokens that reach a service."""
 
-    def accept(self, token: str, audiences: Collection[str]) -> None:
-        """Return if the token is good for one of the audiences.
+    def accept(self, token: str, audiences: Collection[str]) -> Granted:
+        """What a token lets its holder do, if it is good for one of the audiences.
 
         Args:
             token: what follows `Bearer` in the header.
@@ -87,19 +90,12 @@ class Identity:
     """The principal id (`oid`), which role assignments name."""
     secret: str | None = field(default=None, repr=False)
     """What an application shows at the authority's endpoint; None: a managed identity."""
+    roles: tuple[Role, ...] = EVERYTHING
+    """What it was given."""
 
 
 SYSTEM = Identity("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002")
 """The system-assigned identity an issuer has unless told otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whom an accepted token names."""
-
-    object_id: str
-    client_id: str
-    tenant: str
 
 
 class Issuer:
@@ -151,13 +147,21 @@ class Issuer:
         """The principal with that client id, in any case."""
         return self._identities.get(client_id.lower())
 
-    def token(self, audience: str, identity: Identity | None = None, *, lifetime: float | None = None) -> str:
+    def token(
+        self,
+        audience: str,
+        identity: Identity | None = None,
+        *,
+        lifetime: float | None = None,
+        roles: Collection[Role] | None = None,
+    ) -> str:
         """A token for an audience.
 
         Args:
             audience: the resource, put into the token as it is.
             identity: for whom; None: the system-assigned one.
             lifetime: seconds it is good for; None: the issuer's.
+            roles: what it lets its holder do; None: what the identity was given.
 
         Raises:
             ValueError: no identity is given and there is no system-assigned one.
@@ -166,6 +170,7 @@ class Issuer:
         if holder is None:
             raise ValueError("there is no system-assigned identity; name one")
         now = int(self._clock.now().timestamp())
+        data_actions, actions = patterns(holder.roles if roles is None else roles)
         claims = {
             "aud": audience,
             "iss": self.name,
@@ -178,11 +183,13 @@ class Issuer:
             "tid": self.tenant,
             "idtyp": "app",
             "ver": "1.0",
+            _DATA_ACTIONS: data_actions,
+            _ACTIONS: actions,
         }
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._key_id})
 
-    def accept(self, token: str, audiences: Collection[str]) -> None:
-        """Return if the token is this issuer's, valid now by the world's clock, and for one of the audiences.
+    def accept(self, token: str, audiences: Collection[str]) -> Granted:
+        """What a token allows that is this issuer's, valid by the world's clock, and for an audience.
 
         Raises:
             TokenRefused: it is not.
@@ -198,6 +205,13 @@ class Issuer:
             raise TokenRefused(Refusal.EARLY)
         if audience not in audiences:
             raise TokenRefused(Refusal.AUDIENCE, audience=audience)
+        return Granted(
+            object_id=str(claims["oid"]),
+            client_id=str(claims["appid"]),
+            tenant=str(claims["tid"]),
+            data_actions=_texts(claims.get(_DATA_ACTIONS)),
+            actions=_texts(claims.get(_ACTIONS)),
+        )
 
     def _verified(self, token: str) -> dict[str, Any]:
         try:
@@ -228,14 +242,5 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LATEST_TIME
 
 
-def caller(token: str) -> Caller:
-    """Whom a token names that a judge has accepted; the signature is not looked at again.
-
-    Raises:
-        TokenRefused: it is not a token.
-    """
-    try:
-        claims = jwt.decode(token, options={"verify_signature": False})
-        return Caller(str(claims["oid"]), str(claims["appid"]), str(claims["tid"]))
-    except (jwt.PyJWTError, KeyError, ValueError, RecursionError):
-        raise TokenRefused(Refusal.GARBAGE) from None
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()

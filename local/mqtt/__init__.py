@@ -5,6 +5,7 @@ the connections. `behaviour` holds every choice on what no public source establi
 """
 
 from local.mqtt.behaviour import MqttBehaviour
+from local.mqtt.faulted import met_by
 from local.mqtt.server import device_api, serve_mqtt
 
-__all__ = ["MqttBehaviour", "device_api", "serve_mqtt"]
+__all__ = ["MqttBehaviour", "device_api", "met_by", "serve_mqtt"]

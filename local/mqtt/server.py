@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from local.dps.wire import Request, Response
+from local.asgi import Request, Response
 from local.mqtt import codec
 from local.mqtt.behaviour import MqttBehaviour
 from local.mqtt.codec import MalformedError
@@ -59,8 +59,8 @@ async def serve_mqtt(
 def device_api(dps: "ProvisioningService") -> Answer:
     """A service's own device API, as it is over HTTPS."""
 
-    async def answer(request: Request, *, keep: bool = True) -> Response:
-        return dps.asgi.answer(request, keep=keep)
+    async def answer(request: Request, *, keep: bool = True) -> Response | None:
+        return dps.asgi.handle(request, keep=keep)
 
     return answer
 

@@ -9,8 +9,8 @@ import re
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
-from local.dps import ids, wire
-from local.dps.wire import Request, Response
+from local.asgi import Request, Response, dump
+from local.dps import ids
 from local.mqtt.behaviour import MqttBehaviour
 from local.mqtt.codec import MalformedError
 from local.mqtt.packets import (
@@ -42,8 +42,11 @@ class Answer(Protocol):
     It may take its time, and an `OSError` of it ends the connection: so faults can be put in front of it.
     """
 
-    async def __call__(self, request: Request, *, keep: bool = True) -> Response:
-        """Answer a request; one that is not to be kept stays out of the journal."""
+    async def __call__(self, request: Request, *, keep: bool = True) -> Response | None:
+        """Answer a request; None: never.
+
+        One that is not to be kept is the server's own, and stays out of the journal.
+        """
 
 
 class ProtocolError(MalformedError):
@@ -105,6 +108,8 @@ class Session:
             raise ProtocolError("the topic is too long")
         request, request_id = self._request(message)
         response = await self._answer(request)
+        if response is None:
+            return []
         acknowledged: list[Packet] = [] if message.packet_id is None else [Puback(message.packet_id)]
         return [*acknowledged, *self._reply(response, request_id)]
 
@@ -128,7 +133,7 @@ class Session:
         retry_after = response.headers.get("Retry-After")
         if retry_after is not None:
             topic += f"&retry-after={retry_after}"
-        body = b"" if response.value is None else wire.dump(response.value)
+        body = b"" if response.value is None else dump(response.value)
         return [Publish(topic, body, self._granted, self._packet_id() if self._granted else None)]
 
     def _packet_id(self) -> int:
@@ -183,7 +188,7 @@ async def open_session(
         headers = {} if password is None else {"authorization": password}
         # A look-up attests as a registration does, and changes nothing.
         looked_up = await answer(device.request("POST", headers), keep=False)
-        if looked_up.status == 401:
+        if looked_up is not None and looked_up.status == 401:
             return ConnackCode.NOT_AUTHORIZED
     return Session(answer, behaviour, device=device, password=password)
 

@@ -1,11 +1,13 @@
-"""The secrets API: routing, the bearer challenge, the throttle, the journal."""
+"""The secrets API: routing, the bearer challenge, roles, the throttle, the journal."""
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from local.asgi import JsonService, NotAnObject, Request, Response, parse_object
-from local.issuer import VAULT, Refusal, TokenJudge, TokenRefused
+from local.issuer import VAULT, Granted, Refusal, TokenJudge, TokenRefused
+from local.issuer.roles import SECRETS
 from local.vault import errors, shapes
 from local.vault.behaviour import VaultBehaviour
 from local.vault.errors import VaultError
@@ -16,7 +18,17 @@ from local.world import MASK, World
 API_VERSIONS = ("7.4", "7.5", "7.6", "2025-07-01", "2026-04-01")
 
 _Answer = Callable[[Request], Response]
+_GET, _SET, _UPDATE = "getSecret/action", "setSecret/action", "update/action"
+_METADATA, _DELETE, _RECOVER, _PURGE = "readMetadata/action", "delete", "recover/action", "purge/action"
 _JOURNALED = ("contentType", "tags", "attributes")
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What answers a request, and the data action of secrets it needs."""
+
+    handler: _Answer
+    action: str
 
 
 class VaultApp(JsonService):
@@ -38,10 +50,14 @@ class VaultApp(JsonService):
         created: Callable[[Secret, Version], None],
         judge: TokenJudge,
         authority: str,
+        resource: str,
+        location: str,
         world: World,
         behaviour: VaultBehaviour,
     ) -> None:
         self._name = name
+        self._resource = resource
+        self._location = location
         self._secrets = secrets
         self._shown = shown
         self._changed = changed
@@ -55,11 +71,13 @@ class VaultApp(JsonService):
     def answer(self, request: Request) -> Response:
         """Answer one request; its token is looked at first (seen: a set without a body gets a 401)."""
         try:
-            self._admit(request)
+            who = self._admit(request)
             self._throttle()
             if request.query.get("api-version") not in API_VERSIONS:
                 raise errors.bad(f"api-version must be one of {', '.join(API_VERSIONS)}.")
-            return self._route(request)(request)
+            route = self._route(request)
+            self._authorize(who, route.action, request.segments)
+            return route.handler(request)
         except VaultError as error:
             return Response(error.status, error.body, error.headers)
 
@@ -80,15 +98,25 @@ class VaultApp(JsonService):
             response=_without_values(response.value),
         )
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Request) -> Granted:
         token = request.bearer
         if token is None:
             message = "AKV10000: Request is missing a Bearer or PoP token."
             raise errors.unauthorized(message, self._challenge)
         try:
-            self._judge.accept(token, VAULT)
+            return self._judge.accept(token, VAULT)
         except TokenRefused as refused:
             raise errors.unauthorized(_said(refused), self._challenge) from None
+
+    def _authorize(self, who: Granted, action: str, segments: tuple[str, ...]) -> None:
+        needed = f"{SECRETS}/{action}"
+        if who.may(needed):
+            return
+        caller = f"appid={who.client_id};oid={who.object_id};iss=https://sts.windows.net/{who.tenant}/"
+        secret = f"/secrets/{segments[1]}" if len(segments) > 1 else ""
+        raise errors.forbidden(
+            caller, needed, self._resource + secret, f"{self._name};location={self._location}"
+        )
 
     def _throttle(self) -> None:
         limit = self._behaviour.transactions
@@ -101,30 +129,33 @@ class VaultApp(JsonService):
             raise errors.throttled(self._behaviour.retry_after)
         latest.append(now)
 
-    def _route(self, request: Request) -> _Answer:
+    def _route(self, request: Request) -> _Route:
         match [request.segments[0].lower() if request.segments else "", *request.segments[1:]]:
             case ["secrets"]:
-                routes: dict[str, _Answer] = {"GET": self._list}
+                routes = {"GET": _Route(self._list, _METADATA)}
             case ["secrets", name]:
                 routes = {
-                    "GET": lambda _: self._get(name, None),
-                    "PUT": lambda request: self._set(name, request),
-                    "PATCH": lambda request: self._update(name, None, request),
-                    "DELETE": lambda _: self._delete(name),
+                    "GET": _Route(lambda _: self._get(name, None), _GET),
+                    "PUT": _Route(lambda request: self._set(name, request), _SET),
+                    "PATCH": _Route(lambda request: self._update(name, None, request), _UPDATE),
+                    "DELETE": _Route(lambda _: self._delete(name), _DELETE),
                 }
             case ["secrets", name, word] if word.lower() == "versions":
-                routes = {"GET": lambda request: self._versions(name, request)}
+                routes = {"GET": _Route(lambda request: self._versions(name, request), _METADATA)}
             case ["secrets", name, version]:
                 routes = {
-                    "GET": lambda _: self._get(name, version),
-                    "PATCH": lambda request: self._update(name, version, request),
+                    "GET": _Route(lambda _: self._get(name, version), _GET),
+                    "PATCH": _Route(lambda request: self._update(name, version, request), _UPDATE),
                 }
             case ["deletedsecrets"]:
-                routes = {"GET": self._list_deleted}
+                routes = {"GET": _Route(self._list_deleted, _METADATA)}
             case ["deletedsecrets", name]:
-                routes = {"GET": lambda _: self._get_deleted(name), "DELETE": lambda _: self._purge(name)}
+                routes = {
+                    "GET": _Route(lambda _: self._get_deleted(name), _METADATA),
+                    "DELETE": _Route(lambda _: self._purge(name), _PURGE),
+                }
             case ["deletedsecrets", name, word] if word.lower() == "recover":
-                routes = {"POST": lambda _: self._recover(name)}
+                routes = {"POST": _Route(lambda _: self._recover(name), _RECOVER)}
             case _:
                 raise VaultError(404, "NotFound", "There is nothing at this path.")
         if request.method not in routes:

@@ -74,6 +74,24 @@ def disabled() -> VaultError:
     )
 
 
+def forbidden(caller: str, action: str, resource: str, vault: str) -> VaultError:
+    """403 (seen) of somebody whose roles do not allow an action.
+
+    Args:
+        caller: `appid=...;oid=...;iss=...`.
+        action: the data action.
+        resource: ARM resource id of the vault, or of a secret in it.
+        vault: name and location.
+    """
+    message = (
+        "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or "
+        "role definitions were changed recently, please observe propagation time.\r\n"
+        f"Caller: {caller}\r\nAction: '{action}'\r\nResource: '{resource}'\r\nAssignment: (not found)\r\n"
+        f"DenyAssignmentId: null\r\nDecisionReason: 'DeniedWithNoValidRBAC' \r\nVault: {vault}\r\n"
+    )
+    return VaultError(403, "Forbidden", message, inner="ForbiddenByRbac")
+
+
 def deleted_but_recoverable(name: str) -> VaultError:
     """409 (seen): a deleted secret has that name."""
     message = (

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from local.vault.behaviour import VaultBehaviour
 from local.vault.events import EXPIRED, NEAR_EXPIRY
@@ -14,6 +15,18 @@ from local.world import World
 Raise = Callable[[str, Secret, Version], None]
 
 _DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An event that time will bring, unless the version is another by then."""
+
+    when: float
+    """Seconds since 1970."""
+    kind: str
+    name: str
+    """Of the secret."""
+    version: str
 
 
 class ExpiryWatch:
@@ -53,6 +66,23 @@ class ExpiryWatch:
         if self._task is None or self._task.done():
             with contextlib.suppress(RuntimeError):  # no loop yet: the first request starts it
                 self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    def due(self) -> list[Due]:
+        """The events to come, in the order they will."""
+        return [Due(when, kind, name, version) for when, _, kind, name, version in sorted(self._due)]
+
+    def raised(self) -> Iterable[tuple[str, str]]:
+        """Kind and version of the events that have been raised."""
+        return frozenset(self._raised)
+
+    def restore_due(self, due: Due) -> None:
+        """Expect an event that was to come in an earlier life of this vault."""
+        heapq.heappush(self._due, (due.when, next(self._order), due.kind, due.name, due.version))
+        self._changed.set()
+
+    def restore_raised(self, kind: str, version: str) -> None:
+        """Take it that an event was raised in an earlier life of this vault."""
+        self._raised.add((kind, version))
 
     async def aclose(self) -> None:
         """Stop watching."""

@@ -33,6 +33,8 @@ class KeyVault:
         *,
         name: str = "kv-local",
         authority: str = "https://login.microsoftonline.com/00000000-0000-4000-8000-0000000000ff",
+        group: str = "/subscriptions/00000000-0000-4000-8000-00000000005b/resourceGroups/rg-local",
+        location: str = "westeurope",
         behaviour: VaultBehaviour | None = None,
     ) -> None:
         """Make an empty vault.
@@ -42,23 +44,29 @@ class KeyVault:
             world: clock, randomness and journal.
             name: the first part of its host name, and what the journal calls it.
             authority: where the challenge sends clients for a token; the last part is the tenant's id.
+            group: the ARM resource id of its resource group.
+            location: its region.
             behaviour: the choices on what the facts leave open.
         """
         self.name = name
+        self.resource_id = f"{group}/providers/Microsoft.KeyVault/vaults/{name}"
+        """Its ARM resource id."""
         self.behaviour = behaviour or VaultBehaviour()
         self._world = world
-        self._secrets = Secrets(name, world, self.behaviour)
-        self._shown = shapes.Shown(f"https://{name}.vault.azure.net", self._secrets, self.behaviour)
+        self.secrets = Secrets(name, world, self.behaviour)
+        self._shown = shapes.Shown(f"https://{name}.vault.azure.net", self.secrets, self.behaviour)
         self._subscribers: list[tuple[int, Subscriber]] = []
-        self._watch = ExpiryWatch(self._secrets, world, self.behaviour, self._tell)
+        self.watch = ExpiryWatch(self.secrets, world, self.behaviour, self._tell)
         self._app = VaultApp(
             name=name,
-            secrets=self._secrets,
+            secrets=self.secrets,
             shown=self._shown,
-            changed=self._watch.consider,
+            changed=self.watch.consider,
             created=self._made,
             judge=judge,
             authority=authority,
+            resource=self.resource_id,
+            location=location,
             world=world,
             behaviour=self.behaviour,
         )
@@ -68,7 +76,7 @@ class KeyVault:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
-        self._watch.run()
+        self.watch.run()
         await self._app(scope, receive, send)
 
     def subscribe(self, subscriber: Subscriber, *, since: datetime | None = None) -> None:
@@ -100,22 +108,22 @@ class KeyVault:
             VaultError: 409: a deleted secret has the name.
         """
         given = Given(enabled, not_before, expires, tags, content_type)
-        secret, version = self._secrets.add(shapes.checked_name(name), value, given)
+        secret, version = self.secrets.add(shapes.checked_name(name), value, given)
         self._made(secret, version)
         return version.id
 
     def peek(self, name: str) -> tuple[Version, ...]:
         """All versions of a secret in whatever state it is, oldest first; for tests."""
-        secret = self._secrets.find(name)
+        secret = self.secrets.find(name)
         return tuple(secret.versions.values()) if secret is not None else ()
 
     async def aclose(self) -> None:
         """Stop watching the clock."""
-        await self._watch.aclose()
+        await self.watch.aclose()
 
     def _made(self, secret: Secret, version: Version) -> None:
         self._tell(NEW_VERSION, secret, version)
-        self._watch.consider(secret)
+        self.watch.consider(secret)
 
     def _tell(self, kind: str, secret: Secret, version: Version) -> None:
         event = VaultEvent(

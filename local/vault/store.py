@@ -105,6 +105,14 @@ class Secrets:
         """The deleted secrets that can be recovered."""
         return self._in(State.DELETED)
 
+    def every(self) -> Iterator[Secret]:
+        """All secrets as they were when somebody last asked for them, oldest first."""
+        return iter(self._by_key.values())
+
+    def restore(self, secret: Secret) -> None:
+        """Put a secret back as it was in an earlier life of this vault."""
+        self._by_key[secret.name.lower()] = secret
+
     def find(self, name: str) -> Secret | None:
         """The secret of that name in whatever state it is now."""
         key = name.lower()

@@ -77,6 +77,17 @@ async def enroll(state: dict[str, Any], group: str, **more: Any) -> str:
         return (await operator.keys(f"enrollmentGroups/{group}"))["primaryKey"]
 
 
+def test_the_page_describes_each_member_of_the_state_file(state: dict[str, Any]) -> None:
+    page = (ROOT / "local" / "README.md").read_text()
+    named = {"hub_connection_strings", "identity"}  # their members are host names and variables
+    members = [
+        f"{name}.{inner}" if isinstance(value, dict) and name not in named else name
+        for name, value in state.items()
+        for inner in (value if isinstance(value, dict) and name not in named else [""])
+    ]
+    assert [member for member in members if f"`{member}`" not in page] == []
+
+
 async def test_the_state_file_tells_everything(state: dict[str, Any]) -> None:
     assert state["hubs"] == HUBS
     assert state["dps"]["host"].startswith("localhost:")

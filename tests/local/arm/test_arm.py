@@ -18,13 +18,14 @@ from local.arm import (
     SUBSCRIPTION,
     ArmBehaviour,
     ArmPage,
-    CaCertificate,
     Provisioning,
     ProvisioningResource,
 )
+from local.dps.authorities import CaCertificate
 from local.dps.service import ProvisioningService
 from local.hub import IotHub
 from local.issuer import ARM, DPS, Identity, Issuer
+from local.issuer.roles import DPS_DATA_CONTRIBUTOR, READER
 from local.serve import serve
 from local.tls import CertificateAuthority
 from local.world import ManualClock, World
@@ -36,7 +37,7 @@ GROUP = (
     f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-local/providers/Microsoft.Devices/provisioningServices"
 )
 ONE = f"{GROUP}/dps-local"
-STRANGER = Identity("client-of-nobody", "object-of-nobody")
+STRANGER = Identity("client-of-nobody", "object-of-nobody", roles=(DPS_DATA_CONTRIBUTOR,))
 
 
 class Rig:
@@ -45,11 +46,13 @@ class Rig:
         self.world = World(self.clock, seed=7)
         self.issuer = Issuer(self.clock)
         self.hubs = (IotHub(A), IotHub(B, allocation_weight=5), IotHub(C, apply_allocation_policy=False))
-        self.dps = ProvisioningService(hubs=self.hubs, world=self.world)
+        certificates = [CaCertificate("factory", pem)] if pem else []
+        self.dps = ProvisioningService(hubs=self.hubs, world=self.world, ca_certificates=certificates)
         other = ProvisioningService("dps-other", "0ne00000001", world=self.world)
-        certificates = (CaCertificate("factory", pem),) if pem else ()
         resources = [
-            ProvisioningResource(self.dps, certificates=certificates, linked_by_identity=frozenset({B})),
+            ProvisioningResource(
+                self.dps, linked_by_identity=frozenset({B}), hub_locations={C: "northeurope"}
+            ),
             ProvisioningResource(other, resource_group="rg-other", tags={"env": "test"}, capacity=3),
         ]
         self.page = ArmPage(resources, self.issuer, self.world, behaviour=behaviour, **options)
@@ -264,16 +267,34 @@ async def test_bad_tokens_are_told_why(rig: Rig) -> None:
     )
 
 
-async def test_only_readers_may_read_if_they_are_named() -> None:
-    rig = Rig(readers=["object-of-somebody"])
+async def test_only_those_read_whose_roles_allow_it(rig: Rig) -> None:
     refused = await rig.call(token=rig.issuer.token(ARM[0], STRANGER))
     assert error(refused) == (403, "AuthorizationFailed")
     assert (
         "'client-of-nobody' with object id 'object-of-nobody' does not have authorization to perform action "
         f"'Microsoft.Devices/provisioningServices/read' over scope '{ONE}'"
     ) in refused.json()["error"]["message"]
-    allowed = rig.issuer.token(ARM[0], Identity("client", "object-of-somebody"))
-    assert (await rig.call(token=allowed)).status_code == 200
+    assert (await rig.call(token=rig.issuer.token(ARM[0], STRANGER, roles=[READER]))).status_code == 200
+
+
+async def test_hubs_are_where_they_are_and_else_where_their_service_is(rig: Rig) -> None:
+    assert (await rig.hub(A))["location"] == "westeurope"
+    assert (await rig.hub(C))["location"] == "northeurope"
+
+
+async def test_certificates_are_those_the_service_knows_now(rig: Rig, tmp_path: Path) -> None:
+    pem = CertificateAuthority(tmp_path / "ca", name="factory").ca_pem.read_bytes()
+
+    async def listed() -> list[tuple[str, bool]]:
+        shown = (await rig.call(path=f"{ONE}/certificates")).json()["value"]
+        return [(each["name"], each["properties"]["isVerified"]) for each in shown]
+
+    rig.dps.authorities.put(CaCertificate("line", pem, verified=False))
+    assert await listed() == [("line", False)]
+    rig.dps.authorities.put(CaCertificate("line", pem))
+    assert await listed() == [("line", True)]
+    rig.dps.authorities.remove("LINE")
+    assert await listed() == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from local.dps.keys import derive_key
 from local.dps.policies import OWNER, AccessPolicy
 from local.dps.service import ProvisioningService
 from local.hub import IotHub
-from local.world import ManualClock, World
+from local.world import ManualClock, SkewableClock, World
 from tests.openapi.judge import Judge
 
 VERSION = "2021-10-01"
@@ -44,7 +44,7 @@ class Rig:
 
     def __init__(self, behaviour: Behaviour | None = None, **options: Any) -> None:
         self.clock = ManualClock()
-        self.world = World(self.clock, seed=7)
+        self.world = World(SkewableClock(self.clock), seed=7)
         self.asked: list[dict[str, Any]] = []
         self.webhook: Reply = choose(HUBS[0])
         self.hub_a, self.hub_b, self.hub_c = (IotHub(host, seed=1) for host in HUBS)

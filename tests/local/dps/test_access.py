@@ -14,7 +14,8 @@ from local.dps.errors import DpsError
 from local.dps.keys import derive_key
 from local.dps.policies import ENROLLMENT_READ, OWNER, REGISTRATION_READ, Access, AccessPolicy
 from local.dps.service import ProvisioningService
-from local.issuer import DPS, VAULT, Identity, Issuer
+from local.issuer import DPS, VAULT, Identity, Issuer, Role
+from local.issuer.roles import DPS_DATA_CONTRIBUTOR, DPS_DATA_READER, PROVISIONING
 from local.world import ManualClock, World
 from tests.local.dps.rig import OTHER_KEY, POLICY_KEY, PRIMARY, SCOPE, SECONDARY, Rig
 from tests.openapi.judge import Judge
@@ -222,7 +223,7 @@ def test_a_remembered_token_opens_no_more_than_an_unknown_one() -> None:
 
     def outcome(access: Access, header: str, permission: str, at: datetime) -> int:
         try:
-            access.check(header, permission, at)
+            access.check(header, permission, (), at)
         except DpsError as error:
             return error.status
         return 200
@@ -282,3 +283,53 @@ async def test_a_bearer_token_of_the_issuer_opens_the_service_api_and_no_other_t
     assert await status(good, ProvisioningService(world=World(clock))) == 401
     await clock.advance(2 * 24 * 3600)
     assert await status(good) == 401
+
+
+NEEDS = {
+    ("GET", "/enrollments/e1"): {"enrollments/read"},
+    ("PUT", "/enrollments/e1"): {"enrollments/write"},
+    ("DELETE", "/enrollments/e1"): {"enrollments/delete"},
+    ("POST", "/enrollments"): {"enrollments/write", "enrollments/delete"},
+    ("POST", "/enrollments/query"): {"enrollments/read"},
+    ("POST", "/enrollments/e1/attestationmechanism"): {"attestationmechanism/details/action"},
+    ("GET", "/enrollmentGroups/g1"): {"enrollmentGroups/read"},
+    ("PUT", "/enrollmentGroups/g1"): {"enrollmentGroups/write"},
+    ("DELETE", "/enrollmentGroups/g1"): {"enrollmentGroups/delete"},
+    ("POST", "/enrollmentGroups"): {"enrollmentGroups/write", "enrollmentGroups/delete"},
+    ("POST", "/enrollmentGroups/query"): {"enrollmentGroups/read"},
+    ("POST", "/enrollmentGroups/g1/attestationmechanism"): {"attestationmechanism/details/action"},
+    ("GET", "/registrations/dev-1"): {"registrationStates/read"},
+    ("DELETE", "/registrations/dev-1"): {"registrationStates/delete"},
+    ("POST", "/registrations/g1/query"): {"registrationStates/read"},
+}
+EVERY = set().union(*NEEDS.values())
+ISSUER = Issuer(ManualClock(), lifetime=10**9)
+
+
+async def answers(roles: list[Role], *calls: tuple[str, str]) -> list[int]:
+    """The statuses of calls with a token of these roles."""
+    async with Rig(tokens=ISSUER) as rig:
+        await rig.put_group()
+        bearer = f"Bearer {ISSUER.token(DPS[0], roles=roles)}"
+        return [(await rig.call(*call, authorization=bearer)).status_code for call in calls]
+
+
+@pytest.mark.parametrize("call", NEEDS, ids=" ".join)
+async def test_each_call_needs_the_roles_for_it_and_no_other(call: tuple[str, str]) -> None:
+    def roles(actions: set[str]) -> list[Role]:
+        return [Role(each, data_actions=(f"{PROVISIONING}/{each}",)) for each in actions]
+
+    [allowed] = await answers(roles(NEEDS[call]), call)
+    assert allowed not in (401, 403)
+    for missing in NEEDS[call]:
+        assert await answers(roles(EVERY - {missing}), call) == [403]
+
+
+async def test_a_reader_reads_without_keys_and_a_contributor_does_everything() -> None:
+    calls = [
+        ("GET", "/enrollmentGroups/g1"),
+        ("POST", "/enrollmentGroups/g1/attestationmechanism"),
+        ("DELETE", "/enrollmentGroups/g1"),
+    ]
+    assert await answers([DPS_DATA_READER], *calls) == [200, 403, 403]
+    assert await answers([DPS_DATA_CONTRIBUTOR], *calls) == [200, 200, 204]

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.asgi import Request
 from local.dps.authorities import CaCertificate
-from local.dps.wire import Request
 from tests.local.dps import pki
 from tests.local.dps.rig import HUBS, SCOPE, VERSION, Rig, group
 
@@ -31,7 +31,7 @@ async def rig_with_a_group() -> Rig:
 def register(rig: Rig, *sent: str) -> int:
     path = (SCOPE, "registrations", "dev-1", "register")
     request = Request("PUT", path, {"api-version": VERSION}, {}, certificates=sent)
-    return rig.dps.asgi.answer(request).status
+    return rig.dps.asgi.handle(request).status
 
 
 def pem(der: bytes) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from local.dps.behaviour import Behaviour
 from local.dps.keys import derive_key
-from local.hub import DeviceKeys
+from local.hub import DeviceKeys, HubEvent
+from local.iothub.events import DEVICE_DELETED
 from tests.local.dps.rig import (
     HUBS,
     MIGRATE,
@@ -270,6 +271,20 @@ class TestReprovisioning:
         moved = rig.hub_b.devices["dev-1"].twin
         assert (moved.tags, moved.desired) == ({"mark": mark}, {"mark": mark})
         assert moved.reported == ({"firmware": 2} if mark == "first" else {})
+
+    @pytest.mark.parametrize("policy", [MIGRATE, RESET])
+    @pytest.mark.parametrize("told", [True, False])
+    async def test_the_hub_left_behind_tells_of_it_as_its_behaviour_says(
+        self, rig: Rig, policy: Any, told: bool
+    ) -> None:
+        rig.hub_a.move_sends_deleted = lambda: told
+        await rig.put_group(**custom(reprovisionPolicy=policy))
+        await rig.register()
+        heard: list[HubEvent] = []
+        rig.hub_a.subscribe(heard.append)
+        rig.webhook = choose(HUBS[1])
+        await rig.register()
+        assert [event.type for event in heard] == ([DEVICE_DELETED] if told else [])
 
     @pytest.mark.parametrize("omitted", [{}, {"initialTwin": None}])
     async def test_without_a_twin_of_the_webhook_the_enrollments_is_used(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.dps import wire
+from local.asgi import dump
 from local.dps.keys import SymmetricKeys
 from local.dps.records import RecordList, Registration, pack, unpack
 from local.dps.seed import Seeded, seed
@@ -135,7 +135,7 @@ RECORDS = st.builds(
 def test_packed_records_read_and_render_as_they_were(records: list[Registration]) -> None:
     packed = [pack(record) for record in records]
     assert [unpack(each, record.group) for each, record in zip(packed, records, strict=True)] == records
-    assert RecordList(packed).render() == wire.dump([record.wire() for record in records])
+    assert RecordList(packed).render() == dump([record.wire() for record in records])
 
 
 def test_a_group_made_again_in_another_spelling_leaves_old_records_theirs() -> None:

@@ -4,7 +4,9 @@ from collections.abc import Collection
 
 import pytest
 
-from local.issuer import HUBS, Refusal, TokenRefused
+from local.issuer import HUBS, Granted, Identity, Issuer, Refusal, Role, TokenRefused
+from local.issuer.roles import HUB_DATA_READER, HUB_REGISTRY_CONTRIBUTOR, IOT_HUBS
+from local.world import ManualClock
 from tests.local.iothub.rig import HOST, KEY, OTHER_KEY, PRIMARY, Rig, code
 
 OK, NO = 200, 401
@@ -101,10 +103,11 @@ class Judge:
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[str, ...]]] = []
 
-    def accept(self, token: str, audiences: Collection[str]) -> None:
+    def accept(self, token: str, audiences: Collection[str]) -> Granted:
         self.asked.append((token, tuple(audiences)))
         if token != "good":
             raise TokenRefused(Refusal.SIGNATURE)
+        return Granted("object", "client", "tenant", data_actions=("*",))
 
 
 async def test_bearer_tokens_are_judged_for_the_hubs_audience() -> None:
@@ -117,6 +120,62 @@ async def test_bearer_tokens_are_judged_for_the_hubs_audience() -> None:
         bad = await rig.call("GET", "/twins/d", authorization="Bearer bad")
         assert code(bad) == (401, "IotHubUnauthorizedAccess")
     assert judge.asked[0] == ("good", HUBS)
+
+
+NEEDS = {
+    ("GET", "/devices"): {"devices/read"},
+    ("GET", "/devices/d"): {"devices/read"},
+    ("PUT", "/devices/new"): {"devices/write"},
+    ("DELETE", "/devices/d"): {"devices/delete"},
+    ("POST", "/devices"): {"devices/write", "devices/delete"},
+    ("POST", "/devices/query"): {"devices/read", "twins/read"},
+    ("GET", "/twins/d"): {"twins/read"},
+    ("PATCH", "/twins/d"): {"twins/write"},
+    ("PUT", "/twins/d"): {"twins/write"},
+    ("GET", "/statistics/devices"): {"statistics/read"},
+    ("GET", "/statistics/service"): {"statistics/read"},
+}
+BODIES = {
+    "/devices": [{"id": "d", "importMode": "update"}],
+    "/devices/query": {"query": "SELECT * FROM devices"},
+}
+EVERY = set().union(*NEEDS.values())
+ISSUER = Issuer(ManualClock(), lifetime=10**9)
+
+
+@pytest.mark.parametrize("call", NEEDS, ids=" ".join)
+async def test_each_call_needs_the_roles_for_it_and_no_other(call: tuple[str, str]) -> None:
+    method, path = call
+
+    async def answered(*actions: str) -> tuple[int, str]:
+        roles = [Role(each, data_actions=(f"{IOT_HUBS}/{each}",)) for each in actions]
+        token = ISSUER.token(HUBS[0], Identity("client", "object"), roles=roles)
+        async with Rig(tokens=ISSUER) as rig:
+            rig.make("d")
+            body = BODIES.get(path, {"deviceId": path.rpartition("/")[2]}) if method != "GET" else None
+            answer = await rig.call(method, path, body, authorization=f"Bearer {token}", if_match="*")
+            return answer.status_code, answer.text
+
+    assert (await answered(*NEEDS[call]))[0] != 401
+    for missing in NEEDS[call]:
+        status, text = await answered(*(EVERY - {missing}))
+        assert status == 401
+        assert "ErrorCode:IotHubUnauthorized;Principal object is not authorized for" in text
+        assert f"{method} on {path} due to no assigned permissions" in text
+
+
+async def test_a_reader_reads_and_a_registry_contributor_sees_no_twins() -> None:
+    async with Rig(tokens=ISSUER) as rig:
+        rig.make("d")
+
+        async def status(role: Role, method: str, path: str) -> int:
+            bearer = f"Bearer {ISSUER.token(HUBS[0], roles=[role])}"
+            return (await rig.call(method, path, authorization=bearer, if_match="*")).status_code
+
+        assert await status(HUB_DATA_READER, "GET", "/twins/d") == 200
+        assert await status(HUB_DATA_READER, "DELETE", "/devices/d") == 401
+        assert await status(HUB_REGISTRY_CONTRIBUTOR, "GET", "/twins/d") == 401
+        assert await status(HUB_REGISTRY_CONTRIBUTOR, "DELETE", "/devices/d") == 204
 
 
 @pytest.mark.parametrize("version", ["2020-09-30", "2021-04-12", "2024-03-31"])

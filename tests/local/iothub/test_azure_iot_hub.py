@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from local.hub import DeviceKeys, InitialTwin, IotHub
 from local.iothub.service import HubService
-from local.issuer import HUBS
+from local.issuer import HUBS, Granted
 from local.serve import serve
 from local.tls import CertificateAuthority, ServerCertificate
 from local.world import World
@@ -38,8 +38,9 @@ class Served:
 class Judge:
     """Accepts one token for the hubs' audience."""
 
-    def accept(self, token: str, audiences: Any) -> None:
+    def accept(self, token: str, audiences: Any) -> Granted:
         assert (token, audiences == HUBS) == ("good", True)
+        return Granted("object", "client", "tenant", data_actions=("*",))
 
 
 class Credential:

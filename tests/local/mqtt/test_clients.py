@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from tests.local.dps.rig import HUBS, OTHER_KEY, PRIMARY, SCOPE, Rig, choose, cu
 from tests.local.mqtt.tunnel import tunnel_to
 from tests.local.mqtt.wire import until
 
+MQTT_PORT = 8883
 NODE = Path(__file__).parents[2] / "node"
 
 
@@ -34,7 +36,8 @@ class Served:
     rig: Rig
     address: Address
     certificate: ServerCertificate
-    proxy_port: int
+    proxy_port: int | None
+    """None: its clients reach it without."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,8 @@ async def served(certificate: ServerCertificate) -> AsyncIterator[Served]:
 
 async def python_registers(served: Served, device: str, key: str, payload: Any = None) -> dict[str, Any]:
     script, ca = str(Path(__file__).with_name("python_device.py")), str(served.certificate.ca_pem)
-    return await registers([sys.executable, script, str(served.proxy_port), ca], device, key, payload)
+    proxy = "-" if served.proxy_port is None else str(served.proxy_port)
+    return await registers([sys.executable, script, proxy, ca], device, key, payload)
 
 
 async def node_registers(served: Served, device: str, key: str, payload: Any = None) -> dict[str, Any]:
@@ -103,6 +107,38 @@ async def test_python_client_registers(served: Served) -> None:
     assert result["payload"] == {"hello": "device"}
     assert served.rig.asked[0]["deviceRuntimeContext"]["payload"] == {"model": "m"}
     assert "py-1" in served.rig.hub_b.devices
+
+
+async def test_a_client_that_knows_only_dps_own_port_needs_no_proxy_there(
+    certificate: ServerCertificate,
+) -> None:
+    """Where that port is taken or not allowed, the endpoint says so and goes nowhere else."""
+    async with Rig() as rig:
+        await rig.put_group(**custom())
+        endpoint = serve_mqtt(rig.dps, certificate, port=MQTT_PORT)
+        if not is_free(MQTT_PORT):
+            with pytest.raises(OSError, match=str(MQTT_PORT)):
+                await endpoint.__aenter__()
+            return
+        async with endpoint as address:
+            served = Served(rig, address, certificate, proxy_port=None)
+            result = await python_registers(served, "py-1", derive_key(PRIMARY, "py-1"))
+    assert (address.port, result["status"]) == (MQTT_PORT, "assigned")
+
+
+async def test_a_taken_port_is_an_error_that_names_it(served: Served, certificate: ServerCertificate) -> None:
+    with pytest.raises(OSError, match=str(served.address.port)):
+        await serve_mqtt(served.rig.dps, certificate, port=served.address.port).__aenter__()
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 async def test_python_client_is_told_of_a_wrong_key(served: Served) -> None:

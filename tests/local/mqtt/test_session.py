@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from local.asgi import Request, Response
 from local.dps.behaviour import Behaviour
 from local.dps.errors import CUSTOM_ALLOCATION_FAILED
-from local.dps.wire import Request, Response
 from local.mqtt.behaviour import MqttBehaviour
 from local.mqtt.codec import encode
 from local.mqtt.packets import (
@@ -372,7 +372,7 @@ async def test_faults_can_stand_in_front_of_the_device_api(rig: Rig) -> None:
     faults = iter([Response(429, {"errorCode": 429001}, {"Retry-After": "7"}), ConnectionResetError()])
     api = device_api(rig.dps)
 
-    async def answer(request: Request, *, keep: bool = True) -> Response:
+    async def answer(request: Request, *, keep: bool = True) -> Response | None:
         match next(faults, None):
             case Response() as faulted:
                 return faulted

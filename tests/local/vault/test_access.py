@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.issuer import ARM, VAULT, Issuer
+from local.issuer.roles import SECRETS, SECRETS_OFFICER, SECRETS_USER, Role
 from local.vault import KeyVault, VaultBehaviour
 from local.world import ManualClock, World
 from tests.local.issuer.raw import call
-from tests.local.vault.rig import VERSION, Rig, error
+from tests.local.vault.rig import QUICK, VERSION, Rig, error
 
 CHALLENGE = (
     'Bearer authorization="https://login.microsoftonline.com/00000000-0000-4000-8000-0000000000ff", '
@@ -52,7 +53,8 @@ async def test_the_throttle_allows_4000_requests_in_10_seconds(rig: Rig) -> None
     async def status() -> int:
         return (await call(rig.vault, "GET", "/secrets", {"api-version": VERSION}, scope_headers))[0]
 
-    rig.issuer.accept = lambda *_: None  # type: ignore[method-assign]  # signatures are not the point here
+    granted = rig.issuer.accept(rig.token, VAULT)
+    rig.issuer.accept = lambda *_: granted  # type: ignore[method-assign]  # signatures are not the point here
     assert [await status() for _ in range(2000)] == [200] * 2000
     await rig.clock.advance(9)
     assert [await status() for _ in range(2000)] == [200] * 2000
@@ -70,6 +72,50 @@ async def test_the_throttle_can_be_told_to_name_a_time_or_be_turned_off() -> Non
     async with Rig(VaultBehaviour(transactions=None)) as rig:
         for _ in range(50):
             await rig.set()
+
+
+CALLS = {
+    "getSecret/action": [("GET", "/secrets/s1"), ("GET", "/secrets/s1/{version}")],
+    "setSecret/action": [("PUT", "/secrets/s1")],
+    "update/action": [("PATCH", "/secrets/s1"), ("PATCH", "/secrets/s1/{version}")],
+    "readMetadata/action": [
+        ("GET", "/secrets"),
+        ("GET", "/secrets/s1/versions"),
+        ("GET", "/deletedsecrets"),
+        ("GET", "/deletedsecrets/gone"),
+    ],
+    "delete": [("DELETE", "/secrets/s1")],
+    "recover/action": [("POST", "/deletedsecrets/gone/recover")],
+    "purge/action": [("DELETE", "/deletedsecrets/gone")],
+}
+
+
+@pytest.mark.parametrize("action", CALLS)
+async def test_each_call_needs_the_role_for_it_and_no_other(action: str) -> None:
+    for method, path in CALLS[action]:
+        async with Rig(QUICK) as rig:
+            made = await rig.set()
+            await rig.set("gone")
+            await rig.call("DELETE", "/secrets/gone")
+            place = path.format(version=made["id"].rpartition("/")[2])
+            body = {"value": "v"} if method in ("PUT", "PATCH") else None
+            others = [Role(other, data_actions=(f"{SECRETS}/{other}",)) for other in CALLS if other != action]
+            refused = await rig.call(method, place, body, token=rig.issuer.token(VAULT[0], roles=others))
+            assert error(refused) == (403, "Forbidden", "ForbiddenByRbac")
+            assert f"Action: '{SECRETS}/{action}'" in refused.json()["error"]["message"]
+            own = Role("own", data_actions=(f"{SECRETS}/{action}",))
+            allowed = await rig.call(method, place, body, token=rig.issuer.token(VAULT[0], roles=[own]))
+            assert allowed.is_success, allowed.text
+
+
+async def test_a_secrets_user_reads_and_an_officer_does_everything(rig: Rig) -> None:
+    await rig.set()
+    user = rig.issuer.token(VAULT[0], roles=[SECRETS_USER])
+    assert (await rig.call("GET", "/secrets/s1", token=user)).status_code == 200
+    assert (await rig.call("GET", "/secrets", token=user)).status_code == 200
+    assert (await rig.call("DELETE", "/secrets/s1", token=user)).status_code == 403
+    officer = rig.issuer.token(VAULT[0], roles=[SECRETS_OFFICER])
+    assert (await rig.call("DELETE", "/secrets/s1", token=officer)).status_code == 200
 
 
 async def test_a_refused_token_does_not_count_against_the_throttle() -> None:

@@ -1,113 +1,18 @@
-"""Every reachable combination of choices, and every crash between two calls, of one scenario.
-
-A scenario is run again and again. Whatever it leaves open it asks its `Run`: positions of switches
-(`Run.choose`, which makes a Run the `Choices` of `local.switches`), and, at each call that goes out of a
-process under `Run.live`, whether the process dies before it, after it, or not. The first run takes the
-first option everywhere; the walk then goes back to the latest choice with an untried option, takes it, and
-runs on from the start. So only choices that a scenario really asks for are walked, each combination once.
-
-A crash is not an exception: the call never returns, every later call of that process fails at once, and its
-task is cancelled, so that no `finally` can tidy up what a dead process could not. What comes after is a
-process built anew against the same world.
-"""
+"""One run of a scenario: its choices, and the processes that live and die in it."""
 
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import httpx
+
+from local.explore.paths import CRASH, NotRepeatable, NotThisPath, Path, Taken, TooLong
 
 T = TypeVar("T")
 P = TypeVar("P")
 
 _LIVES, _BEFORE, _AFTER = "lives", "before", "after"
-_CRASH = "crash@"
-
-
-class NotRepeatable(Exception):
-    """A scenario asked other questions under the same answers: it reads a clock, randomness or a past run."""
-
-
-class NotThisPath(Exception):
-    """A path to replay names a choice that the scenario never asked for, or an option it does not have."""
-
-
-class TooLong(Exception):
-    """A run asked for more choices than the budget allows: perhaps it never ends."""
-
-
-class Hung(Exception):
-    """A run did not end within the seconds it was given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """One choice of a run."""
-
-    name: str
-    """Of a switch; `crash@N` for the N-th call of the run."""
-    options: tuple[str, ...]
-    index: int
-    about: str = ""
-    """Of a crash: the call."""
-
-    @property
-    def option(self) -> str:
-        """What was chosen, as text."""
-        return self.options[self.index]
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.option}"
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """The choices of one run that were not the first option; that is all it takes to repeat it."""
-
-    choices: tuple[Taken, ...] = ()
-
-    def __str__(self) -> str:
-        """As `replay` takes it: `dps.put_without_keys=regenerate; crash@4=after`."""
-        return "; ".join(map(str, self.choices)) or "(no choice but the first)"
-
-    def told(self) -> str:
-        """For people: with the call of each crash."""
-        return "; ".join(f"{each} ({each.about})" if each.about else str(each) for each in self.choices)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A run that ended in an exception."""
-
-    path: Path
-    error: BaseException
-
-    def __str__(self) -> str:
-        return f"{type(self.error).__name__}: {self.error}\n  path: {self.path.told() or self.path}"
-
-
-@dataclass(slots=True)
-class Report:
-    """What an exploration found."""
-
-    runs: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    consulted: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The choices that some run asked for, crashes left out, with their options."""
-    complete: bool = False
-    """Whether every path was walked; False: a budget ended it before."""
-
-    def check(self) -> None:
-        """Return if every path was walked and none failed.
-
-        Raises:
-            AssertionError: otherwise; the text has the paths.
-        """
-        told = "\n".join(map(str, self.failures))
-        assert not self.failures, f"{len(self.failures)} of {self.runs} runs failed\n{told}"
-        assert self.complete, f"not every path was walked in {self.runs} runs: raise most_runs"
 
 
 class Run:
@@ -183,7 +88,7 @@ class Run:
         if not self._crashes_left:
             return _LIVES
         options = (_LIVES, _BEFORE, _AFTER)
-        chosen = options[self._take(f"{_CRASH}{self._calls}", options, call)]
+        chosen = options[self._take(f"{CRASH}{self._calls}", options, call)]
         self._crashes_left -= chosen != _LIVES
         return chosen
 
@@ -324,107 +229,6 @@ class _MortalPort:
 
             return call
         return value
-
-
-Scenario = Callable[[Run], Awaitable[None]]
-"""Builds a world, lets processes live in it and checks what became of it; raises if that is wrong."""
-
-
-async def explore(
-    scenario: Scenario,
-    *,
-    crashes: int = 1,
-    most_runs: int = 10_000,
-    most_failures: int = 1,
-    most_choices: int = 10_000,
-    run_seconds: float = 60.0,
-) -> Report:
-    """Walk every path of a scenario, depth first.
-
-    Args:
-        scenario: the same answers must make it ask the same questions.
-        crashes: how often processes may die in one run: 1, or 2 for every pair, or 0.
-        most_runs: budget of runs.
-        most_failures: failing runs after which the walk ends.
-        most_choices: budget of choices in one run.
-        run_seconds: real seconds after which a run counts as hung; a safety net.
-
-    Raises:
-        NotRepeatable: the scenario asked other questions under the same answers.
-    """
-    report = Report()
-    forced: Sequence[Taken] = ()
-    while report.runs < most_runs:
-        run = Run(forced, crashes=crashes, most_choices=most_choices)
-        error = await _once(scenario, run, run_seconds)
-        report.runs += 1
-        if len(run.taken) < len(forced) and not isinstance(error, NotRepeatable):
-            raise NotRepeatable(
-                f"{forced[len(run.taken)]} was asked for before and is not any more"
-            ) from error
-        if isinstance(error, NotRepeatable):
-            raise error
-        for taken in run.taken:
-            if not taken.name.startswith(_CRASH):
-                report.consulted.setdefault(taken.name, taken.options)
-        if error is not None:
-            report.failures.append(Failure(run.path, error))
-            if len(report.failures) >= most_failures:
-                return report
-        following = _next(run.taken)
-        if following is None:
-            report.complete = True
-            return report
-        forced = following
-    return report
-
-
-async def replay(scenario: Scenario, path: Path | str, *, run_seconds: float = 60.0) -> Run:
-    """Run one path again; what failed there fails here.
-
-    Args:
-        scenario: the one that was explored.
-        path: or its text.
-        run_seconds: as for `explore`.
-
-    Raises:
-        NotThisPath: the path is not one of this scenario's.
-        Exception: what the run raised.
-    """
-    named = _read(str(path))
-    run = Run(named=named, crashes=sum(name.startswith(_CRASH) for name in named))
-    error = await _once(scenario, run, run_seconds)
-    if error is not None:
-        raise error
-    if run.unused():
-        raise NotThisPath(f"the scenario never asked for {', '.join(run.unused())}")
-    return run
-
-
-async def _once(scenario: Scenario, run: Run, seconds: float) -> Exception | None:
-    net = asyncio.timeout(seconds)
-    try:
-        async with net:
-            await scenario(run)
-    except Exception as error:  # noqa: BLE001  whatever a run ends in is its result
-        if run.spoilt is None and net.expired():
-            return Hung(f"no end within {seconds:g} s; what does it wait for?")
-        return run.spoilt or error
-    return run.spoilt
-
-
-def _next(taken: Sequence[Taken]) -> list[Taken] | None:
-    """The path after this one, depth first; None after the last."""
-    for at in range(len(taken) - 1, -1, -1):
-        last = taken[at]
-        if last.index + 1 < len(last.options):
-            return [*taken[:at], Taken(last.name, last.options, last.index + 1, last.about)]
-    return None
-
-
-def _read(path: str) -> dict[str, str]:
-    parts = [part.strip() for part in path.split(";")]
-    return dict(part.split("=", 1) for part in parts if "=" in part)
 
 
 def _label(option: Any) -> str:

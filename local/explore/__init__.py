@@ -1,0 +1,32 @@
+"""Every reachable combination of choices, and every crash between two calls, of one scenario.
+
+A scenario is run again and again. Whatever it leaves open it asks its `Run`: positions of switches
+(`Run.choose`, which makes a Run the `Choices` of `local.switches`), and, at each call that goes out of a
+process under `Run.live`, whether the process dies before it, after it, or not. The first run takes the
+first option everywhere; the walk then goes back to the latest choice with an untried option, takes it, and
+runs on from the start. So only choices that a scenario really asks for are walked, each combination once.
+
+A crash is not an exception: the call never returns, every later call of that process fails at once, and its
+task is cancelled, so that no `finally` can tidy up what a dead process could not. What comes after is a
+process built anew against the same world.
+"""
+
+from local.explore.paths import Failure, Hung, NotRepeatable, NotThisPath, Path, Report, Taken, TooLong
+from local.explore.run import Life, Run
+from local.explore.walk import Scenario, explore, replay
+
+__all__ = [
+    "Failure",
+    "Hung",
+    "Life",
+    "NotRepeatable",
+    "NotThisPath",
+    "Path",
+    "Report",
+    "Run",
+    "Scenario",
+    "Taken",
+    "TooLong",
+    "explore",
+    "replay",
+]
