@@ -2,42 +2,173 @@
 
 import logging
 import os
+import random
+from collections.abc import Sequence
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from allocation import Allocator, FilePolicy, KnownFleet, PackagedPolicy, PolicySource
+from allocation import (
+    Allocator,
+    Budget,
+    FilePolicy,
+    FixedKnowledge,
+    Freshness,
+    Knowledge,
+    Ledger,
+    PackagedPolicy,
+    PolicySource,
+    StoredKnowledge,
+    record,
+)
+from clients.auth import HUB_SCOPE, AzureCredential, TokenAuth
 from clients.clock import SystemClock
+from clients.connections import Connections
+from clients.ports import Table
+from clients.tables import TableAccount
 from clients.telemetry import LogTelemetry
-from clients.warm import warm_later
+from clients.warm import DELAY_SECONDS, HEAVY, IDENTITY, TABLES, warm_later
+from provisioning.hubs import HubKey, hub_key
 from settings import Role, Settings
+
+if TYPE_CHECKING:
+    from lifecycle.statistics import AskedHubs
 
 HERE = Path(__file__).parent
 
 
 class App:
-    """What the functions work with, made when it is first needed."""
+    """What the functions work with, made when it is first needed.
+
+    Nothing of it is closed: it ends with its process.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = SystemClock()
         self.telemetry = LogTelemetry(self.clock, logging.getLogger("dps_fleet"))
+        self.connections = Connections(ca_file=HERE / settings.ca_file if settings.ca_file else None)
 
     @cached_property
     def allocator(self) -> Allocator:
         """Answers DPS's calls."""
+        settings = self.settings
         return Allocator(
-            policies=self._policies(), fleet=KnownFleet(), clock=self.clock, telemetry=self.telemetry
+            knowledge=self._knowledge(),
+            clock=self.clock,
+            telemetry=self.telemetry,
+            ledger=Ledger(self.table("ledger"), lambda: token_hex(4)) if settings.state_tables else None,
+            record=record,
+            budget=Budget(request=settings.request_seconds, ledger=settings.ledger_seconds),
         )
 
-    def _policies(self) -> PolicySource:
+    def table(self, name: str) -> Table:
+        """A table of the state's account: `policies`, `fleet` or `ledger`."""
+        return self._account.table(name)
+
+    @cached_property
+    def credential(self) -> AzureCredential:
+        """The app's identity."""
+        return AzureCredential(self.connections, self.settings.identity_client_id)
+
+    @cached_property
+    def _account(self) -> TableAccount:
+        where = self.settings.state_tables
+        if where.startswith("https://"):
+            return TableAccount.at(where, self.credential, http=self.connections.open)
+        return TableAccount.from_connection_string(where, http=self.connections.open)
+
+    def _knowledge(self) -> Knowledge:
+        settings = self.settings
+        packaged = self._packaged().current()
+        if not settings.state_tables:
+            return FixedKnowledge(packaged)
+        return StoredKnowledge(
+            policies=self.table("policies"),
+            fleet=self.table("fleet"),
+            packaged=packaged,
+            cold_packaged=settings.cold_policy == "packaged",
+            clock=self.clock,
+            telemetry=self.telemetry,
+            freshness=Freshness(
+                refresh=settings.state_refresh_seconds,
+                max_age=settings.state_max_age_seconds,
+                avoid_after=60 * settings.avoid_hubs_after_minutes,
+            ),
+        )
+
+    def _packaged(self) -> PolicySource:
         if self.settings.policy_file is None:
             return PackagedPolicy()
         policy = FilePolicy(HERE / self.settings.policy_file)
         if policy.error:
             self.telemetry.event("policy_unavailable", problem=str(policy.error))
         return policy
+
+    async def count_devices(self) -> None:
+        """Count the devices of every hub into the fleet table."""
+        from lifecycle.statistics import count_devices  # noqa: PLC0415 - the webhook needs none of it
+
+        hubs = await self._hubs()
+        if hubs:
+            await count_devices(
+                self.table("fleet"),
+                self.settings.dps_name,
+                hubs,
+                self._hub_statistics,
+                self.clock,
+                self.telemetry,
+            )
+
+    async def prune(self) -> None:
+        """Delete old rows of the ledger, for a minute at most."""
+        from lifecycle.retention import prune  # noqa: PLC0415 - as above
+
+        if self.settings.ledger_keep_days:
+            await prune(
+                self.table("ledger"),
+                self.table("fleet"),
+                self.settings.dps_name,
+                keep=timedelta(days=self.settings.ledger_keep_days),
+                clock=self.clock,
+                telemetry=self.telemetry,
+            )
+
+    @cached_property
+    def _hub_statistics(self) -> "AskedHubs":
+        from lifecycle.statistics import AskedHubs  # noqa: PLC0415 - as above
+
+        auth = TokenAuth(self.credential, HUB_SCOPE, self.clock)
+        return AskedHubs(auth, self.connections, self.clock, random.random)
+
+    async def _hubs(self) -> Sequence[HubKey]:
+        if self.settings.hubs:
+            return [hub_key(hub) for hub in self.settings.hubs]
+        from clients.arm import ARM_SCOPE, ArmClient, Unknown  # noqa: PLC0415 - as above
+        from clients.pacing import UnpacedShare  # noqa: PLC0415 - as above
+
+        if not self.settings.dps_resource_id:
+            self.telemetry.event("hubs_unknown", problem="set HUBS or DPS_RESOURCE_ID")
+            return ()
+        arm = ArmClient(
+            self.settings.dps_resource_id,
+            auth=TokenAuth(self.credential, ARM_SCOPE, self.clock),
+            connections=self.connections,
+            share=UnpacedShare(),
+            clock=self.clock,
+            jitter=random.random,
+            url=self.settings.arm_url,
+        )
+        page = await arm.page()
+        linked = page if isinstance(page, Unknown) else page.linked_hubs
+        if isinstance(linked, Unknown):
+            self.telemetry.event("hubs_unknown", problem=linked.reason)
+            return ()
+        return [hub.key for hub in linked]
 
 
 def allocation_functions(app: App) -> func.Blueprint:
@@ -47,8 +178,28 @@ def allocation_functions(app: App) -> func.Blueprint:
     @functions.function_name("allocate")
     @functions.route("allocate/{dps?}", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
     async def allocate(req: func.HttpRequest) -> func.HttpResponse:
-        answer = await app.allocator.answer(req.get_body(), req.route_params.get("dps") or "")
+        dps = req.route_params.get("dps") or app.settings.dps_name
+        answer = await app.allocator.answer(req.get_body(), dps)
         return func.HttpResponse(answer.body, status_code=answer.status, mimetype="application/json")
+
+    return functions
+
+
+def state_functions(app: App) -> func.Blueprint:
+    """The care of the state tables: counts of devices, and what is too old to keep."""
+    functions = func.Blueprint()  # type: ignore[no-untyped-call]  # as above
+
+    @functions.function_name("count_devices")
+    @functions.timer_trigger("timer", app.settings.statistics_schedule)
+    async def count_devices(timer: func.TimerRequest) -> None:
+        del timer  # it only says that it is time
+        await app.count_devices()
+
+    @functions.function_name("prune")
+    @functions.timer_trigger("timer", app.settings.retention_schedule)
+    async def prune(timer: func.TimerRequest) -> None:
+        del timer
+        await app.prune()
 
     return functions
 
@@ -58,8 +209,19 @@ def function_app(app: App) -> func.FunctionApp:
     functions = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
     if app.settings.role in (Role.ALLOCATION, Role.ALL):
         functions.register_functions(allocation_functions(app))
+    if app.settings.role in (Role.LIFECYCLE, Role.ALL) and app.settings.state_tables:
+        functions.register_functions(state_functions(app))
     return functions
 
 
-app = function_app(App(Settings.read(os.environ)))
-warm_later()
+def warm_up(settings: Settings) -> None:
+    """Import heavy libraries: what the first answer will wait for at once, the others after it."""
+    if settings.state_tables:
+        identity = IDENTITY if settings.state_tables.startswith("https://") else ()
+        warm_later(0.0, (*TABLES, *identity))
+    warm_later(DELAY_SECONDS, HEAVY)
+
+
+_settings = Settings.read(os.environ)
+app = function_app(App(_settings))
+warm_up(_settings)

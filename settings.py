@@ -1,9 +1,12 @@
 """Every setting of the app, in one table, read once from the environment."""
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 
 class SettingsError(ValueError):
@@ -27,12 +30,14 @@ class Setting:
         default: its value where it is not set or empty, as text.
         meaning: for README, which a test holds to this table.
         read: turns the text into its value; raises ValueError saying what belongs there.
+        secret: its value is never shown.
     """
 
     name: str
     default: str
     meaning: str
     read: Callable[[str], object]
+    secret: bool = False
 
 
 def _role(text: str) -> Role:
@@ -44,6 +49,74 @@ def _role(text: str) -> Role:
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+def _host(text: str) -> str:
+    if text and (_HOST.fullmatch(text) is None):
+        raise ValueError("set it to the host name alone, like NAME.azure-devices-provisioning.net")
+    return text
+
+
+def _https(text: str) -> str:
+    if not text:
+        return ""
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("set it to an https URL without user, query and key")
+    return text.rstrip("/")
+
+
+def _dps_resource(text: str) -> str:
+    if text and _RESOURCE.fullmatch(text) is None:
+        raise ValueError(
+            "set it to the id that the portal shows under Properties: /subscriptions/…/resourceGroups/…/"
+            "providers/Microsoft.Devices/provisioningServices/NAME"
+        )
+    return text
+
+
+def _tables(text: str) -> str:
+    if text and "=" not in text and not text.startswith("https://"):
+        raise ValueError("set it to https://ACCOUNT.table.core.windows.net, or to a connection string")
+    return text
+
+
+def _cold_policy(text: str) -> str:
+    if text not in ("wait", "packaged"):
+        raise ValueError("set it to wait or packaged")
+    return text
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 0.01, 3_600)
+
+
+def _zero_or_more(text: str) -> float:
+    return _number(text, 0, 100_000)
+
+
+def _number(text: str, least: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:  # not a number is in no range
+        raise ValueError(f"set it to a number from {least:g} to {most:g}")
+    return value
+
+
+def _hubs(text: str) -> tuple[str, ...]:
+    hubs = tuple(part.strip() for part in text.split(",") if part.strip())
+    for hub in hubs:
+        _host(hub)
+    return hubs
+
+
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?")
+_RESOURCE = re.compile(
+    r"/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.Devices/provisioningServices/[^/\s]+",
+    re.IGNORECASE,
+)
 
 
 TABLE = (
@@ -59,6 +132,123 @@ TABLE = (
         "The allocation policy, a JSON file; relative to the app. Empty: every linked hub alike.",
         _path,
     ),
+    Setting(
+        "DPS_HOST",
+        "",
+        "The DPS that the jobs and commands work on: its service host name, without https://.",
+        _host,
+    ),
+    Setting(
+        "DPS_CONNECTION_STRING",
+        "",
+        "For commands only, instead of `--login`: a shared access policy's connection string. "
+        "The app uses its identity.",
+        str,
+        secret=True,
+    ),
+    Setting(
+        "DPS_RESOURCE_ID",
+        "",
+        "The DPS's resource id: linked hubs, weights and CA certificates are read there. "
+        "Empty: they count as unknown.",
+        _dps_resource,
+    ),
+    Setting(
+        "ARM_URL",
+        "https://management.azure.com",
+        "The management plane's URL; another one in a sovereign cloud.",
+        _https,
+    ),
+    Setting(
+        "VAULT_URL",
+        "",
+        "The Key Vault that keys are escrowed in and published to: https://NAME.vault.azure.net.",
+        _https,
+    ),
+    Setting(
+        "IDENTITY_CLIENT_ID",
+        "",
+        "The client id of a user-assigned managed identity. Empty: the system-assigned one.",
+        str,
+    ),
+    Setting(
+        "WEBHOOK_URL",
+        "",
+        "This app's public webhook URL as DPS is to call it (custom domain), without its key.",
+        _https,
+    ),
+    Setting(
+        "DPS_NAME",
+        "",
+        "The DPS that calls `/api/allocate` without a name: its state is kept, and the jobs work, under it.",
+        str,
+    ),
+    Setting(
+        "STATE_TABLES",
+        "",
+        "Table storage for policy versions, hub states, loads and the ledger: an account's table endpoint, "
+        "entered with the app's identity, or a connection string. Empty: none is kept.",
+        _tables,
+        secret=True,
+    ),
+    Setting(
+        "COLD_POLICY",
+        "wait",
+        "What an instance does that could not read the state yet: `wait` (devices stay, new ones come "
+        "again) or `packaged` (the packaged policy decides over all linked hubs).",
+        _cold_policy,
+    ),
+    Setting(
+        "STATE_REFRESH_SECONDS",
+        "15",
+        "Policy and hub states older than this are read again beside the next request.",
+        _seconds,
+    ),
+    Setting(
+        "STATE_MAX_AGE_SECONDS",
+        "60",
+        "A request waits for a new reading of older ones, up to 0.3 s; then they decide all the same.",
+        _seconds,
+    ),
+    Setting("REQUEST_SECONDS", "2.5", "What one allocation request may take in all.", _seconds),
+    Setting(
+        "LEDGER_SECONDS",
+        "0.3",
+        "How long an answer waits for its row in the ledger.",
+        _seconds,
+    ),
+    Setting(
+        "LEDGER_KEEP_DAYS",
+        "90",
+        "Older rows of the ledger are deleted; 0 keeps them for ever.",
+        _zero_or_more,
+    ),
+    Setting(
+        "RETENTION_SCHEDULE",
+        "0 41 * * * *",
+        "When old rows are deleted, a minute at a time (NCRONTAB: second minute hour day month weekday).",
+        str,
+    ),
+    Setting(
+        "HUBS",
+        "",
+        "Host names of the hubs whose devices are counted, separated by commas. "
+        "Empty: those linked to DPS_RESOURCE_ID.",
+        _hubs,
+    ),
+    Setting("STATISTICS_SCHEDULE", "0 * * * * *", "When the hubs' devices are counted (NCRONTAB).", str),
+    Setting(
+        "AVOID_HUBS_AFTER_MINUTES",
+        "0",
+        "New devices avoid a hub that could not be counted for so long; 0: never.",
+        _zero_or_more,
+    ),
+    Setting(
+        "CA_FILE",
+        "",
+        "A PEM file of the only certificate authorities to trust. Empty: the public ones.",
+        _path,
+    ),
 )
 """All settings."""
 
@@ -69,6 +259,26 @@ class Settings:
 
     role: Role
     policy_file: Path | None
+    dps_host: str = ""
+    dps_connection_string: str = field(default="", repr=False)
+    dps_resource_id: str = ""
+    arm_url: str = "https://management.azure.com"
+    vault_url: str = ""
+    identity_client_id: str = ""
+    webhook_url: str = ""
+    dps_name: str = ""
+    state_tables: str = field(default="", repr=False)
+    cold_policy: str = "wait"
+    state_refresh_seconds: float = 15.0
+    state_max_age_seconds: float = 60.0
+    request_seconds: float = 2.5
+    ledger_seconds: float = 0.3
+    ledger_keep_days: float = 90.0
+    retention_schedule: str = "0 41 * * * *"
+    hubs: tuple[str, ...] = ()
+    statistics_schedule: str = "0 * * * * *"
+    avoid_hubs_after_minutes: float = 0.0
+    ca_file: Path | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -77,14 +287,16 @@ class Settings:
         Raises:
             SettingsError: names the setting, its value's problem and the fix.
         """
-        values: dict[str, object] = {}
+        values: dict[str, Any] = {}
         for setting in TABLE:
             text = environment.get(setting.name, "").strip() or setting.default
             try:
                 values[setting.name] = setting.read(text)
             except ValueError as error:
-                raise SettingsError(f"app setting {setting.name}: {text!r} cannot be used; {error}") from None
-        role, policy_file = values["APP_ROLE"], values["POLICY_FILE"]
-        assert isinstance(role, Role)
-        assert policy_file is None or isinstance(policy_file, Path)
-        return cls(role=role, policy_file=policy_file)
+                shown = "its value" if setting.secret else repr(text)
+                raise SettingsError(f"app setting {setting.name}: {shown} cannot be used; {error}") from None
+        # Each reader returns what its attribute holds: a test compares the two.
+        return cls(**{_ATTRIBUTES.get(name, name.lower()): value for name, value in values.items()})
+
+
+_ATTRIBUTES = {"APP_ROLE": "role"}

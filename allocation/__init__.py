@@ -1,17 +1,63 @@
 """The custom-allocation webhook: a request of DPS becomes a decision, and the decision an answer."""
 
+from allocation.errors import AllocationError, Overtaken, PolicyError
 from allocation.facts import Answer
-from allocation.fleet import ALL_OPEN, FleetView, KnownFleet
+from allocation.fleet import ALL_OPEN, FleetView, HubState
+from allocation.fleet_table import (
+    FleetRows,
+    LoadRow,
+    StateRow,
+    cordon,
+    disable,
+    drain,
+    forget_load,
+    read_fleet,
+    uncordon,
+    write_load,
+)
+from allocation.knowledge import FixedKnowledge, Freshness, Knowledge, StoredKnowledge
+from allocation.ledger import UNLIST_AFTER, Entry, Ledger, checkpoint_of, listing_of, written_at
+from allocation.policy.compile import CompiledPolicy
 from allocation.policy.source import FilePolicy, PackagedPolicy, PolicySource
-from allocation.serve import Allocator
+from allocation.policy.store import Activation, PolicyStore
+from allocation.recorded import record
+from allocation.serve import Allocator, Budget
 
 __all__ = [
     "ALL_OPEN",
+    "UNLIST_AFTER",
+    "Activation",
+    "AllocationError",
     "Allocator",
     "Answer",
+    "Budget",
+    "CompiledPolicy",
+    "Entry",
     "FilePolicy",
+    "FixedKnowledge",
+    "FleetRows",
     "FleetView",
-    "KnownFleet",
+    "Freshness",
+    "HubState",
+    "Knowledge",
+    "Ledger",
+    "LoadRow",
+    "Overtaken",
     "PackagedPolicy",
+    "PolicyError",
     "PolicySource",
+    "PolicyStore",
+    "StateRow",
+    "StoredKnowledge",
+    "checkpoint_of",
+    "cordon",
+    "disable",
+    "drain",
+    "forget_load",
+    "listing_of",
+    "read_fleet",
+    "record",
+    "uncordon",
+    "write_load",
+    "written_at",
 ]

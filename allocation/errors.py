@@ -3,7 +3,10 @@
 AllocationError
     NotAllocatable      the caller's body cannot be an allocation request: 400 or 413
     NotUnderstood       the body has a shape that this version does not know: 503
+    Unread              a policy reads what the facts cannot tell: the decision does without
     PolicyError         a policy document is not usable
+        NotStored       no such version is stored, or it is damaged there
+    Overtaken           somebody else changed the same thing first; nothing was done
 """
 
 
@@ -40,5 +43,29 @@ class NotUnderstood(AllocationError):
         self.problem = problem
 
 
+class Unread(AllocationError):
+    """A policy reads what the facts cannot tell. Raised and caught within one decision.
+
+    Args:
+        reading: what is read, named as the policy names it.
+        problem: why it cannot be told.
+        recorded: False where the facts are a record that lacks it.
+    """
+
+    def __init__(self, reading: str, problem: str, *, recorded: bool = True) -> None:
+        super().__init__(f"{reading}: {problem}")
+        self.reading = reading
+        self.problem = problem
+        self.recorded = recorded
+
+
 class PolicyError(AllocationError):
     """A policy document that does not load; the message names the path, the value and the fix."""
+
+
+class NotStored(PolicyError):
+    """A policy version that the store does not have, or has only in part."""
+
+
+class Overtaken(AllocationError):
+    """Somebody else changed the same thing at the same moment, and nothing was done: look and decide anew."""

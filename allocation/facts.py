@@ -1,9 +1,10 @@
-"""Facts: all that a policy may read of one device and its request."""
+"""Facts: all that a policy may read of one device and its request; and what is decided of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from allocation.evidence import NOTHING_TOLD, Evidence
 from provisioning.hubs import HubKey, hub_key
 from provisioning.registrations import RegistrationKey
 
@@ -22,6 +23,8 @@ class Facts:
         current_hub: the hub the device is on now, as far as DPS knows; None for a first registration.
         enrollment_kind: individual, group, or unknown when the request names no enrollment.
         enrollment_id: the enrollment's or group's id, as sent; "" when unknown.
+        evidence: what else the request tells (attestation, edge capability, certificate, enrollment's tags,
+            payload), looked at only where a policy reads it.
     """
 
     dps: str
@@ -31,10 +34,10 @@ class Facts:
     current_hub: HubKey | None = None
     enrollment_kind: EnrollmentKind = "unknown"
     enrollment_id: str = ""
+    evidence: Evidence = field(default=NOTHING_TOLD, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """One step of a decision and what it found."""
 
     step: str
@@ -58,6 +61,16 @@ class _Decided:
     degraded: str = ""
 
 
+Why = Literal["stay", "ranked", "bounded", "overflow", "canary", "pinned", "avoided", "no_alternative"]
+"""In one word, why this hub.
+
+stay: it has the device already. ranked: first by weighted rendezvous. bounded: the first of the ranking that
+the bounded load leaves room. overflow: what ranks before it is full, or a whole region is. canary: the device
+is in the rule's canary share. pinned: the rule names one hub. avoided: an unwell hub, as no other takes the
+device. no_alternative: it should leave its hub and has nowhere to go.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed(_Decided):
     """The device goes to a hub.
@@ -65,16 +78,18 @@ class Placed(_Decided):
     Attributes:
         hub: the chosen hub.
         host_name: its name exactly as it stands in the request's linkedHubs.
-        why: in one word, why this hub: `stay`, `ranked` or `no_alternative`.
+        why: in one word, why this hub.
         initial_twin: `{"tags": …, "properties": {"desired": …}}`, or None for the enrollment's own.
         payload: a JSON object for the device, or None.
+        encoded: both as they follow the hub in the answer's JSON, where that is known already.
     """
 
     hub: HubKey
     host_name: str
-    why: Literal["stay", "ranked", "no_alternative"]
+    why: Why
     initial_twin: Mapping[str, Any] | None = None
     payload: Mapping[str, Any] | None = None
+    encoded: bytes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +107,17 @@ class Wait(_Decided):
 
 
 Decision = Placed | Rejected | Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Undecidable:
+    """A policy reads what was not recorded of this device.
+
+    Attributes:
+        reading: the first such thing, named as the policy names it: `payload.model`.
+    """
+
+    reading: str
 
 
 def linked(names: "list[str] | tuple[str, ...]") -> dict[HubKey, str]:

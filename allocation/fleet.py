@@ -21,7 +21,8 @@ class HubState(StrEnum):
     """As draining."""
 
 
-_NOTHING: Mapping[HubKey, HubState] = MappingProxyType({})
+_NO_STATES: Mapping[HubKey, HubState] = MappingProxyType({})
+_NO_LOADS: Mapping[HubKey, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,16 @@ class FleetView:
 
     Attributes:
         states: hubs that are not open; a hub that is absent is open.
+        loads: devices on each hub, as last counted and with what was placed since; a hub that is absent has
+            an unknown load, and neither its capacity nor a bound over it can be held.
+        avoided: hubs that get no new device because they look unwell (their statistics cannot be read);
+            devices they have stay, and a device with no other legal place goes there all the same.
         as_of: when this was read; None when there is nothing to read and every hub is open.
     """
 
-    states: Mapping[HubKey, HubState] = field(default_factory=lambda: _NOTHING)
+    states: Mapping[HubKey, HubState] = field(default_factory=lambda: _NO_STATES)
+    loads: Mapping[HubKey, int] = field(default_factory=lambda: _NO_LOADS)
+    avoided: frozenset[HubKey] = frozenset()
     as_of: datetime | None = None
 
     def takes(self, hub: HubKey, *, current: bool) -> bool:
@@ -44,14 +51,3 @@ class FleetView:
 
 ALL_OPEN = FleetView()
 """No hub is cordoned, draining or disabled."""
-
-
-class KnownFleet:
-    """A fleet view that does not change by itself."""
-
-    def __init__(self, view: FleetView = ALL_OPEN) -> None:
-        self._view = view
-
-    def view(self) -> FleetView:
-        """The view it was made with."""
-        return self._view

@@ -8,38 +8,156 @@ The numbers below decide where real devices live. Changing the hash, its input o
 fleets; the tests hold golden values.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from math import log
+from struct import Struct
+from typing import Protocol
 
 from provisioning.hubs import HubKey
 from provisioning.registrations import RegistrationKey
 
+MOST_REMEMBERED = 1_000
+"""Hubs whose hash state one Lots keeps; a DPS links at most 50 (documented)."""
 
-def rank(registration: RegistrationKey, weights: Mapping[HubKey, float]) -> list[HubKey]:
-    """All hubs of positive weight, the device's best first.
 
-    Args:
-        registration: the device, in its comparable form.
-        weights: hub -> weight; only the proportions matter. Hubs of weight 0 or less take no part.
+class _Hash(Protocol):
+    def copy(self) -> "_Hash": ...
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+class Lots:
+    """Draws a device's lot for each hub.
+
+    The hash state after a hub's name is kept and copied for each device: the digest is the same as from the
+    start, at half the cost.
     """
-    # surrogatepass: a hostile id may hold half a surrogate pair, and must still land somewhere.
-    device = b"\0" + registration.encode("utf-8", "surrogatepass")
-    return [
-        hub
-        for _, hub in sorted(
-            (_cost(hub, device, weight), hub) for hub, weight in weights.items() if weight > 0
-        )
-    ]
+
+    __slots__ = ("_states",)
+
+    def __init__(self) -> None:
+        self._states: dict[HubKey, _Hash] = {}
+
+    def rank(self, registration: RegistrationKey, weights: Mapping[HubKey, float]) -> list[HubKey]:
+        """All hubs of positive weight, the device's best first.
+
+        Args:
+            registration: the device, in its comparable form.
+            weights: hub -> weight; only the proportions matter. Hubs of weight 0 or less take no part.
+        """
+        lots = zip(self._draw(registration, weights), weights, weights.values(), strict=True)
+        return [
+            hub
+            for _, hub in sorted((_cost(number, weight), hub) for number, hub, weight in lots if weight > 0)
+        ]
+
+    def first(self, registration: RegistrationKey, weights: Mapping[HubKey, float]) -> HubKey | None:
+        """The device's best hub, as `rank` has it; None where no hub has weight."""
+        # Of equal weights the highest number has the least cost: a logarithm for each weight, not each hub.
+        # (Two numbers that differ in their last 11 bits alone tie in `rank`: one device in 10^16.)
+        numbers = self._draw(registration, weights)
+        if len(set(weights.values())) == 1:
+            hub = list(weights)[numbers.index(max(numbers))]
+            return hub if weights[hub] > 0 else None
+        highest: dict[float, tuple[int, HubKey]] = {}
+        for number, hub, weight in zip(numbers, weights, weights.values(), strict=True):
+            if weight not in highest or highest[weight][0] < number:
+                highest[weight] = number, hub
+        best = [(_cost(number, weight), hub) for weight, (number, hub) in highest.items() if weight > 0]
+        return min(best)[1] if best else None
+
+    def _draw(self, registration: RegistrationKey, weights: Mapping[HubKey, float]) -> tuple[int, ...]:
+        # surrogatepass: a hostile id may hold half a surrogate pair, and must still land somewhere.
+        device = registration.encode("utf-8", "surrogatepass")
+        states = self._states
+        try:
+            drawn = [states[hub].copy() for hub in weights]
+        except KeyError:
+            drawn = [self._state(hub).copy() for hub in weights]
+        for lot in drawn:
+            lot.update(device)
+        count = len(drawn)
+        numbers: tuple[int, ...] = (
+            _NUMBERS[count] if count < len(_NUMBERS) else Struct(f">{count}Q")
+        ).unpack(b"".join([lot.digest() for lot in drawn]))
+        return numbers
+
+    def _state(self, hub: HubKey) -> _Hash:
+        state: _Hash = blake2b(hub.encode("utf-8", "surrogatepass") + b"\0", digest_size=8)
+        if len(self._states) < MOST_REMEMBERED:
+            self._states[hub] = state
+        return state
 
 
-def _cost(hub: HubKey, device: bytes, weight: float) -> float:
+_NUMBERS = tuple(Struct(f">{count}Q") for count in range(51))
+
+
+def _cost(number: int, weight: float) -> float:
     """-ln(u) / weight, with u uniform in (0, 1).
 
     An exponential draw: the least of them falls to each hub in proportion to its weight (the logarithmic
     method of Schindelhauer and Schomaker, SPAA 2005, read as costs).
     """
-    digest = blake2b(hub.encode("utf-8", "surrogatepass") + device, digest_size=8).digest()
     # 53 bits and a half step keep u strictly inside (0, 1) in a double.
-    uniform = ((int.from_bytes(digest, "big") >> 11) + 0.5) * 2.0**-53
-    return -math.log(uniform) / weight
+    return -log(((number >> 11) + 0.5) * 2.0**-53) / weight
+
+
+def rank(registration: RegistrationKey, weights: Mapping[HubKey, float]) -> list[HubKey]:
+    """All hubs of positive weight, the device's best first, as `Lots.rank`."""
+    return Lots().rank(registration, weights)
+
+
+def has_room(load: int, *, share: int, shares: int, total: int, factor: tuple[int, int]) -> bool:
+    """Whether one more device keeps a hub within the bounded load, `ceil(c * (n + 1) * w / W)`.
+
+    In integers, for a bound that is off by a rounding is no bound. A hub of every set has room when c >= 1:
+    were each full, all loads together would be at least c * (n + 1), and they are n.
+
+    Args:
+        load: devices on the hub now.
+        share: the hub's weight w, as an integer in some common scale.
+        shares: W, the weights of all hubs that are candidates, in that scale.
+        total: n, the devices on all of them.
+        factor: c, as numerator and denominator.
+    """
+    # load + 1 <= ceil(x)  is  load < x
+    return load * shares * factor[1] < factor[0] * (total + 1) * share
+
+
+def bounded(
+    ranking: Iterable[HubKey],
+    loads: Mapping[HubKey, int],
+    shares: Mapping[HubKey, int],
+    factor: tuple[int, int],
+) -> HubKey | None:
+    """The first hub of a ranking with room under the bounded load over all of `shares`.
+
+    Args:
+        ranking: hubs, best first.
+        loads: devices on each of them.
+        shares: weight of each of them, as integers in a common scale.
+        factor: c >= 1, as numerator and denominator.
+    """
+    total = sum(loads[hub] for hub in shares)
+    weight = sum(shares.values())
+    for hub in ranking:
+        if has_room(loads[hub], share=shares[hub], shares=weight, total=total, factor=factor):
+            return hub
+    return None
+
+
+def in_share(registration: RegistrationKey, salt: str, threshold: int) -> bool:
+    """Whether a device falls into a share of all devices, told by a hash that no placement uses.
+
+    A growing share keeps the devices it had.
+
+    Args:
+        registration: the device.
+        salt: tells one share from another; devices fall into each independently.
+        threshold: the share times 2^64.
+    """
+    text = f"{salt}\0{registration}".encode("utf-8", "surrogatepass")
+    return (
+        int.from_bytes(blake2b(text, digest_size=8, person=b"dps-fleet canary").digest(), "big") < threshold
+    )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from allocation.errors import NotAllocatable, NotUnderstood
+from allocation.evidence import Told, member
 from allocation.facts import Answer, Decision, EnrollmentKind, Facts, Placed, Rejected, linked
 from provisioning.hubs import HubKey, hub_key
 from provisioning.registrations import registration_key
@@ -50,14 +51,14 @@ def parse(body: bytes, dps: str, *, limit: int = BODY_LIMIT) -> Facts:
         raise NotAllocatable(413, "body", f"{len(body)} bytes; at most {limit} are read")
     request = _decode(body)
     context = _object(request, "deviceRuntimeContext", "deviceRuntimeContext")
-    registration_id = _member(context, "registrationId") if context else None
+    registration_id = member(context, "registrationId") if context else None
     if registration_id is None or registration_id == "":
         raise NotAllocatable(
             400, "deviceRuntimeContext.registrationId", "missing; an allocation request names the device here"
         )
     if not isinstance(registration_id, str) or len(registration_id) > LONGEST_ID:
         raise NotUnderstood("deviceRuntimeContext.registrationId", "not a text of at most 128 characters")
-    kind, enrollment_id = _enrollment(request)
+    kind, enrollment_id, enrollment = _enrollment(request)
     return Facts(
         dps=dps,
         registration_id=registration_id,
@@ -66,6 +67,7 @@ def parse(body: bytes, dps: str, *, limit: int = BODY_LIMIT) -> Facts:
         current_hub=_current_hub(context),
         enrollment_kind=kind,
         enrollment_id=enrollment_id,
+        evidence=Told(context, enrollment),
     )
 
 
@@ -84,16 +86,8 @@ def _decode(body: bytes) -> Mapping[str, Any]:
     return request
 
 
-def _member(members: Mapping[str, Any], name: str) -> Any:
-    """The member of that name; else one whose name differs only in case; else None."""
-    if name in members:
-        return members[name]
-    wanted = name.lower()
-    return next((value for key, value in members.items() if key.lower() == wanted), None)
-
-
 def _object(members: Mapping[str, Any], name: str, path: str) -> Mapping[str, Any]:
-    value = _member(members, name)
+    value = member(members, name)
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -102,7 +96,7 @@ def _object(members: Mapping[str, Any], name: str, path: str) -> Mapping[str, An
 
 
 def _linked_hubs(request: Mapping[str, Any]) -> Mapping[HubKey, str]:
-    names = _member(request, "linkedHubs")
+    names = member(request, "linkedHubs")
     if names is None:
         names = []
     if (
@@ -120,7 +114,7 @@ def _linked_hubs(request: Mapping[str, Any]) -> Mapping[HubKey, str]:
 
 
 def _current_hub(context: Mapping[str, Any]) -> HubKey | None:
-    name = _member(context, "currentIotHubHostName")
+    name = member(context, "currentIotHubHostName")
     if name is None:
         return None
     if not isinstance(name, str):
@@ -128,18 +122,22 @@ def _current_hub(context: Mapping[str, Any]) -> HubKey | None:
     return hub_key(name) or None
 
 
-def _enrollment(request: Mapping[str, Any]) -> tuple[EnrollmentKind, str]:
-    """Which enrollment the device came through; nothing depends on it yet, so nothing is refused for it."""
+def _enrollment(request: Mapping[str, Any]) -> tuple[EnrollmentKind, str, Mapping[str, Any]]:
+    """Which enrollment the device came through, and the enrollment itself.
+
+    One that is missing or of another shape is unknown, and no rule that asks for one matches: a device that
+    has no hub is then placed by the others. Its members count only where a policy reads them (evidence.py).
+    """
     members: tuple[tuple[EnrollmentKind, str, str], ...] = (
         ("group", "enrollmentGroup", "enrollmentGroupId"),
         ("individual", "individualEnrollment", "registrationId"),
     )
     for kind, name, id_name in members:
-        enrollment = _member(request, name)
+        enrollment = member(request, name)
         if isinstance(enrollment, dict):
-            enrollment_id = _member(enrollment, id_name)
-            return kind, enrollment_id if isinstance(enrollment_id, str) else ""
-    return "unknown", ""
+            enrollment_id = member(enrollment, id_name)
+            return kind, enrollment_id if isinstance(enrollment_id, str) else "", enrollment
+    return "unknown", "", {}
 
 
 def answer(decision: Decision) -> Answer:
@@ -149,15 +147,25 @@ def answer(decision: Decision) -> Answer:
     Wait is 503: DPS tries again ten times over about seven minutes (documented).
     """
     if isinstance(decision, Placed):
-        body: dict[str, Any] = {"iotHubHostName": decision.host_name}
-        if decision.initial_twin is not None:
-            body["initialTwin"] = decision.initial_twin
-        if decision.payload is not None:
-            body["payload"] = decision.payload
-        return Answer(200, _ENCODER.encode(body).encode())
+        return Answer(
+            200,
+            b'{"iotHubHostName":'
+            + _ENCODER.encode(decision.host_name).encode()
+            + (_extras(decision) if decision.encoded is None else decision.encoded)
+            + b"}",
+        )
     if isinstance(decision, Rejected):
         return Answer(403, _ENCODER.encode({"error": "rejected by policy"}).encode())
     return Answer(503, _ENCODER.encode({"error": decision.reason}).encode())
+
+
+def _extras(placed: Placed) -> bytes:
+    members = b""
+    if placed.initial_twin is not None:
+        members += b',"initialTwin":' + _ENCODER.encode(placed.initial_twin).encode()
+    if placed.payload is not None:
+        members += b',"payload":' + _ENCODER.encode(placed.payload).encode()
+    return members
 
 
 def refusal(error: NotAllocatable | NotUnderstood) -> Answer:

@@ -1,33 +1,81 @@
-"""One allocation request, from bytes to bytes. Whatever comes in, what goes out is an answer DPS can use."""
+"""One allocation request, from bytes to bytes. Whatever comes in, what goes out is an answer DPS can use.
 
-from typing import Protocol
+One budget covers the whole request. When time runs short, this is given up, in this order:
+
+1. the wait for the ledger's row: the device is answered, the gap logged and counted;
+2. the wait for a newer policy and newer hub states: the old ones decide, and the decision says so;
+3. where they were never read: a device that has a linked hub stays on it, any other is told to come again.
+
+The decision itself takes no time worth a place in the list: everything it reads is in memory.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from allocation import request
 from allocation.decision import decide, decide_unread
 from allocation.errors import NotAllocatable, NotUnderstood
 from allocation.facts import Answer, Decision, Facts, Placed, Rejected
-from allocation.fleet import FleetView
-from allocation.policy.source import PolicySource
+from allocation.knowledge import Knowledge, Known
+from allocation.ledger import Entry, Ledger, Outcome
+from allocation.policy import EVERY_HUB_ALIKE, CompiledPolicy
+from clients.errors import ClientError
 from clients.ports import Clock, Telemetry
+from provisioning.hubs import HubKey
+
+Record = Callable[[Facts, CompiledPolicy], Mapping[str, Any]]
+"""The facts that a policy read, as JSON."""
+
+LATE_WRITES = 256
+"""Rows that are still being written after their device was answered, at most: ten seconds of a table that
+does not answer, at the 1,000 registrations a minute of a DPS. Beyond, no row is tried."""
 
 
-class FleetSource(Protocol):
-    """Tells what is known of the hubs."""
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Seconds that one request may take.
 
-    def view(self) -> FleetView:
-        """The latest view. Answers from memory."""
+    Attributes:
+        request: in all.
+        ledger: of it, waiting for the ledger.
+    """
+
+    request: float = 2.5
+    ledger: float = 0.3
 
 
 class Allocator:
     """Answers allocation requests from what is in memory."""
 
     def __init__(
-        self, *, policies: PolicySource, fleet: FleetSource, clock: Clock, telemetry: Telemetry
+        self,
+        *,
+        knowledge: Knowledge,
+        clock: Clock,
+        telemetry: Telemetry,
+        ledger: Ledger | None = None,
+        record: Record | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        self._policies = policies
-        self._fleet = fleet
+        """Make one.
+
+        Args:
+            knowledge: the policy and the fleet.
+            clock: the time.
+            telemetry: is told of every answer.
+            ledger: keeps every answer; None keeps none.
+            record: what the ledger keeps of the facts; None keeps nothing of them.
+            budget: how long a request may take.
+        """
+        self._knowledge = knowledge
         self._clock = clock
         self._telemetry = telemetry
+        self._ledger = ledger
+        self._record = record
+        self._budget = budget or Budget()
+        self._late: set[asyncio.Task[None]] = set()
 
     async def answer(self, body: bytes, dps: str = "") -> Answer:
         """Answer one call of DPS.
@@ -50,13 +98,75 @@ class Allocator:
         except Exception as error:  # noqa: BLE001 - a bug must cost a retry, not a device
             return self._broken(error, started, dps)
         try:
-            policy = self._policies.current()
-            decision = decide(facts, policy, self._fleet.view()) if policy else decide_unread(facts)
+            known = await self._knowledge.known(dps, self._budget.request - self._budget.ledger)
+            decision = _decided(facts, known)
             answer = request.answer(decision)
+            self._knowledge.placed(facts, decision)
         except Exception as error:  # noqa: BLE001 - as above
             return self._broken(error, started, dps)
-        self._telemetry.event("allocation", **_told(facts, decision, answer))
+        trail = tuple(f"{reason.step}: {reason.found}" for reason in decision.trail)
+        self._telemetry.event("allocation", **_told(facts, decision, answer, trail))
+        if self._ledger is not None:
+            left = started + self._budget.request - self._clock.monotonic()
+            await self._keep(self._ledger, facts, decision, answer, trail, known.policy, left)
         return self._measured(answer, started, type(decision).__name__.lower())
+
+    async def _keep(
+        self,
+        ledger: Ledger,
+        facts: Facts,
+        decision: Decision,
+        answer: Answer,
+        trail: tuple[str, ...],
+        policy: CompiledPolicy | None,
+        left: float,
+    ) -> None:
+        """Write the answer into the ledger, waiting as long as the budget allows. Never raises."""
+        if len(self._late) >= LATE_WRITES:
+            self._gap(facts, "too many rows are being written already")
+            return
+        try:
+            read = self._record(facts, policy or EVERY_HUB_ALIKE) if self._record else None
+            why, hub, outcome = _outcome(decision)
+            entry = Entry(
+                dps=facts.dps,
+                registration_id=facts.registration_id,
+                enrollment_kind=facts.enrollment_kind,
+                enrollment_id=facts.enrollment_id,
+                at=self._clock.now(),
+                status=answer.status,
+                outcome=outcome,
+                hub=hub,
+                why=why,
+                rule=decision.rule,
+                policy=decision.policy,
+                degraded=decision.degraded,
+                trail=trail,
+                facts=read,
+            )
+        except Exception as error:  # noqa: BLE001 - the device is answered, whatever cannot be recorded
+            self._gap(facts, type(error).__name__)
+            return
+        writing = asyncio.create_task(ledger.write(entry))
+        await asyncio.wait((writing,), timeout=max(0.0, min(self._budget.ledger, left)))
+        if not writing.done():
+            # It goes on beside other requests and may well arrive; but the instance may sleep before it does.
+            self._gap(facts, "not written within the budget")
+            self._late.add(writing)
+            writing.add_done_callback(self._arrived)
+        elif (failed := writing.exception()) is not None:
+            self._gap(facts, str(failed) if isinstance(failed, ClientError) else type(failed).__name__)
+
+    def _arrived(self, writing: "asyncio.Task[None]") -> None:
+        self._late.discard(writing)
+        written = not writing.cancelled() and writing.exception() is None
+        self._telemetry.measure("ledger_late", 1, outcome="written" if written else "failed")
+
+    def _gap(self, facts: Facts, problem: str) -> None:
+        self._telemetry.event(
+            "ledger_gap", dps=facts.dps, registration_id=facts.registration_id, problem=problem
+        )
+        self._telemetry.measure("ledger_gaps", 1)
 
     def _broken(self, error: Exception, started: float, dps: str) -> Answer:
         # The exception's text may quote the request: only its kind and place are told.
@@ -73,7 +183,12 @@ class Allocator:
         return answer
 
 
-def _told(facts: Facts, decision: Decision, answer: Answer) -> dict[str, object]:
+def _decided(facts: Facts, known: Known) -> Decision:
+    decision = decide(facts, known.policy, known.view) if known.policy else decide_unread(facts)
+    return replace(decision, degraded=known.degraded) if known.degraded else decision
+
+
+def _told(facts: Facts, decision: Decision, answer: Answer, trail: tuple[str, ...]) -> dict[str, object]:
     """A decision as a log event tells it: enough to explain it, nothing secret."""
     told: dict[str, object] = {
         "status": answer.status,
@@ -85,13 +200,19 @@ def _told(facts: Facts, decision: Decision, answer: Answer) -> dict[str, object]
         "rule": decision.rule,
         "policy": decision.policy,
         "degraded": decision.degraded,
-        "trail": [f"{reason.step}: {reason.found}" for reason in decision.trail],
+        "trail": trail,
     }
+    why, hub, outcome = _outcome(decision)
+    told |= {"outcome": outcome, "why": why} if hub is None else {"outcome": outcome, "hub": hub, "why": why}
+    return told
+
+
+def _outcome(decision: Decision) -> tuple[str, HubKey | None, Outcome]:
+    """Why, where, and what it is called."""
     match decision:
         case Placed():
-            told |= {"outcome": "placed", "hub": decision.hub, "why": decision.why}
+            return decision.why, decision.hub, "placed"
         case Rejected():
-            told |= {"outcome": "rejected", "why": decision.reason}
+            return decision.reason, None, "rejected"
         case _:
-            told |= {"outcome": "wait", "why": decision.reason}
-    return told
+            return decision.reason, None, "wait"

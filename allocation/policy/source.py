@@ -18,9 +18,10 @@ def load(path: Path) -> CompiledPolicy:
     """Read, check and compile a policy file.
 
     Raises:
-        PolicyError: not readable, not JSON, or not a policy; names the file, the path in it and the fix.
+        PolicyError: not readable, not YAML or JSON, or not a policy; names the file, the path in it and the
+        fix.
     """
-    from allocation.policy.document import read_document  # noqa: PLC0415 - pydantic is a third of a cold start
+    from allocation.policy.document import read_document  # noqa: PLC0415 - a third of a cold start
 
     try:
         text = path.read_text("utf-8")

@@ -1,5 +1,6 @@
 """The webhook as a whole: whatever comes in, an answer of the design's table goes out."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,43 +8,32 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allocation import ALL_OPEN, Allocator, FleetView, KnownFleet, PackagedPolicy
-from allocation.policy import CompiledPolicy
+from allocation import Allocator, Budget, FixedKnowledge, Freshness, Knowledge, Ledger, cordon
+from allocation.facts import Decision, Facts
+from allocation.knowledge import PAUSE_SECONDS, Known
+from allocation.policy import EVERY_HUB_ALIKE
+from allocation.serve import LATE_WRITES
 from clients.clock import SystemClock
+from tests.allocation.instance import Instance, State, hub_of
 from tests.allocation.making import body, hub
-
-
-class Heard:
-    """Telemetry that remembers."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self.measures: list[tuple[str, float, dict[str, str]]] = []
-
-    def event(self, name: str, **fields: object) -> None:
-        self.events.append((name, fields))
-
-    def measure(self, name: str, value: float, **dimensions: str) -> None:
-        self.measures.append((name, value, dimensions))
-
-
-class Nothing:
-    """A policy source that could not read any policy."""
-
-    def current(self) -> CompiledPolicy | None:
-        return None
+from tests.clocks import HandClock
+from tests.heard import Heard
+from tests.patience import until
 
 
 class Broken:
-    """A policy source with a bug."""
+    """Knowledge with a bug."""
 
-    def current(self) -> CompiledPolicy | None:
+    async def known(self, dps: str, seconds: float) -> Known:
         raise RuntimeError("a text that quotes the request: SECRET")
 
+    def placed(self, facts: Facts, decision: Decision) -> None:
+        raise AssertionError
 
-def allocator(heard: Heard, policies: Any = None, fleet: FleetView = ALL_OPEN) -> Allocator:
+
+def allocator(heard: Heard, knowledge: Knowledge | None = None) -> Allocator:
     return Allocator(
-        policies=policies or PackagedPolicy(), fleet=KnownFleet(fleet), clock=SystemClock(), telemetry=heard
+        knowledge=knowledge or FixedKnowledge(EVERY_HUB_ALIKE), clock=SystemClock(), telemetry=heard
     )
 
 
@@ -148,5 +138,144 @@ async def test_a_bug_of_ours_is_retriable_and_tells_no_secret() -> None:
 async def test_without_a_policy_devices_stay_and_new_ones_are_told_to_come_again(
     current: str | None, status: int
 ) -> None:
-    reply = await allocator(Heard(), Nothing()).answer(json.dumps(body(current=current)).encode())
+    reply = await allocator(Heard(), FixedKnowledge(None)).answer(json.dumps(body(current=current)).encode())
     assert reply.status == status
+
+
+# --- the ledger and the budget
+
+SHORT = Budget(request=1.0, ledger=0.02)
+
+
+async def rows(state: State) -> list[Any]:
+    ledger = Ledger(state.ledger.inner, str)
+    return [entry async for entry in ledger.of_dps("")]
+
+
+async def test_each_answer_is_a_row_that_tells_what_was_answered_and_why() -> None:
+    state = State()
+    instance = Instance.of(state)
+    await instance.ask("placed", current=hub("B"))
+    state.policies.down = True
+    cold = Instance.of(state)
+    assert (await cold.ask("cold")).status == 503
+    found = {entry.registration_id: entry for entry in await rows(state)}
+    placed = found["placed"]
+    assert (placed.status, placed.outcome, placed.hub, placed.why) == (200, "placed", hub("b"), "stay")
+    assert (placed.rule, placed.policy, placed.source) == ("default", EVERY_HUB_ALIKE.version, "webhook")
+    assert (placed.enrollment_kind, placed.enrollment_id) == ("group", "g1")
+    assert any(step.startswith("stay: ") for step in placed.trail)
+    assert placed.facts is not None
+    assert placed.facts["current"] == hub("b")
+    assert (found["cold"].status, found["cold"].outcome, found["cold"].policy) == (503, "wait", "")
+    assert found["cold"].degraded
+    assert not instance.heard.of("ledger_gap")
+
+
+async def test_a_ledger_that_is_down_costs_no_device_and_each_gap_is_logged_and_counted() -> None:
+    state = State()
+    instance = Instance.of(state)
+    state.ledger.down = True
+    for number in range(5):
+        assert (await instance.ask(f"d{number}")).status == 200
+    gaps = instance.heard.of("ledger_gap")
+    assert [gap["registration_id"] for gap in gaps] == [f"d{number}" for number in range(5)]
+    assert gaps[0]["problem"] == "the table is down"
+    assert instance.heard.counted("ledger_gaps") == 5
+
+
+async def test_a_ledger_that_is_slow_is_not_waited_for_and_its_row_may_still_arrive() -> None:
+    state = State()
+    instance = Instance.of(state, budget=SHORT)
+    state.ledger.stall()
+    assert (await instance.ask("late")).status == 200
+    assert [gap["registration_id"] for gap in instance.heard.of("ledger_gap")] == ["late"]
+    state.ledger.release()
+    await until(lambda: instance.heard.counted("ledger_late") == 1)
+    assert [entry.registration_id for entry in await rows(state)] == ["late"]
+    assert len(instance.heard.of("ledger_gap")) == 1
+
+
+async def test_rows_that_wait_for_a_dead_table_do_not_pile_up() -> None:
+    state = State()
+    instance = Instance.of(state, budget=Budget(ledger=0.001))
+    state.ledger.stall()
+    answers = await asyncio.gather(*(instance.ask(f"d{number}") for number in range(LATE_WRITES)))
+    answers.append(await instance.ask("more"))
+    assert {answer.status for answer in answers} == {200}
+    assert instance.heard.counted("ledger_gaps") == LATE_WRITES + 1
+    assert instance.heard.of("ledger_gap")[-1]["problem"] == "too many rows are being written already"
+    state.ledger.release()
+    await until(lambda: instance.heard.counted("ledger_late") == LATE_WRITES)
+
+
+async def test_a_recorder_with_a_bug_costs_a_row_and_no_device() -> None:
+    def broken(facts: Facts, policy: Any) -> Any:
+        raise RuntimeError("SECRET")
+
+    heard = Heard()
+    state = State()
+    answering = Allocator(
+        knowledge=FixedKnowledge(EVERY_HUB_ALIKE),
+        clock=SystemClock(),
+        telemetry=heard,
+        ledger=Ledger(state.ledger, str),
+        record=broken,
+    )
+    reply = await answering.answer(json.dumps(body()).encode())
+    assert reply.status == 200
+    assert [gap["problem"] for gap in heard.of("ledger_gap")] == ["RuntimeError"]
+
+
+async def test_with_everything_stalled_a_request_is_answered_within_its_budget() -> None:
+    state = State()
+    for table in state.all:
+        table.stall()
+    instance = Instance.of(
+        state, budget=Budget(request=0.06, ledger=0.02), freshness=Freshness(cold_seconds=60)
+    )
+    started = asyncio.get_running_loop().time()
+    assert (await instance.ask()).status == 503
+    assert hub_of(await instance.ask(current=hub("a"))) == hub("a")
+    # Two requests of 60 ms; the reading's own limit and the table's are seconds.
+    assert asyncio.get_running_loop().time() - started < 2
+    for table in state.all:
+        table.release()
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("cold_packaged", [False, True])
+async def test_cold_without_state(cold_packaged: bool) -> None:
+    """A cold instance in a storage outage, with hub-a cordoned and a rule that rejects: both unknown to it.
+
+    Nobody is placed against a word that could not be read, nobody on a hub loses it, nobody is failed.
+    """
+    state = State()
+    await state.activate(
+        {
+            "rules": [
+                {"name": "stolen", "when": {"registration_id": "stolen-*"}, "reject": {"reason": "stolen"}}
+            ]
+        }
+    )
+    await cordon(state.fleet, "", hub("a"), "kim", SystemClock())
+    state.down()
+    clock = HandClock()
+    instance = Instance.of(state, clock=clock, cold_packaged=cold_packaged)
+    for device in ("new-1", "stolen-1"):
+        for current in ("a", "b"):
+            assert hub_of(await instance.ask(device, current=hub(current))) == hub(current)
+        for current_name in (None, hub("unlinked")):
+            answer = await instance.ask(device, current=current_name)
+            assert answer.status == (200 if cold_packaged else 503)
+        assert instance.degraded
+    if cold_packaged:
+        assert "decided by the packaged policy" in instance.degraded
+    assert instance.heard.of("state_unavailable")
+    assert instance.heard.counted("ledger_gaps") == 8
+    state.down(down=False)
+    clock.move(PAUSE_SECONDS)
+    assert (await instance.ask("stolen-1", current=hub("b"))).status == 403
+    assert {hub_of(await instance.ask(f"n{number}")) for number in range(30)} == {hub("b"), hub("c")}
+    assert hub_of(await instance.ask("new-1", current=hub("a"))) == hub("a")
+    assert not instance.degraded

@@ -1,7 +1,7 @@
 """./run bench: what the webhook, the local host and the DPS emulator cost: ratios to peers of the same run.
 
-Each peer is a process of its own on loopback; the rounds go round robin, so that a slow spell of the machine
-meets all of them alike.
+Each peer is a process of its own on loopback (but for `policy`, which knows no network); the rounds go round
+robin, so that a slow spell of the machine meets all of them alike.
 """
 
 import argparse
@@ -21,13 +21,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.ledger import ledger
+from tests.bench.listing import listing
 from tests.bench.load import Target, first_answer, hit
 from tests.bench.measure import ROOT, Figure, Ratio, Results, free_port, percentile, process
 from tests.bench.pages import pages
+from tests.bench.policy import policy
 
 PEERS = Path(__file__).parent / "app"
 BODY = (ROOT / "tests" / "events" / "allocation_group.json").read_bytes()
-RECORDS, FEW_RECORDS = 1_000_000, 20_000
+RECORDS, ENROLLMENTS, FEW_RECORDS = 1_000_000, 100_000, 20_000
 
 
 def host_argv(app: Path, port: int, folder: Path) -> list[str]:
@@ -176,7 +179,8 @@ def _aim(aim: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="./run bench", description="Measure the webhook, the local host and the DPS emulator."
+        prog="./run bench",
+        description="Measure the webhook, its policy, the local host and the DPS emulator.",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON alone")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="counted rounds (default 7)")
@@ -184,7 +188,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("latency", "cold-start", "pages"),
+        choices=("latency", "cold-start", "ledger", "pages", "listing", "policy"),
         help="leave the other sections out; repeatable",
     )
     options = parser.parse_args()
@@ -195,7 +199,12 @@ def main() -> None:
         sections: dict[str, Callable[[], Results]] = {
             "latency": lambda: latency(rounds, scale, status.update),
             "cold-start": lambda: cold_start(rounds, status.update),
+            "ledger": lambda: ledger(rounds, scale, status.update),
             "pages": lambda: pages(rounds, records, scale, status.update),
+            "listing": lambda: listing(
+                rounds, ENROLLMENTS if records == RECORDS else FEW_RECORDS, status.update
+            ),
+            "policy": lambda: policy(rounds, scale, status.update),
         }
         for name, section in sections.items():
             if not options.only or name in options.only:

@@ -1,7 +1,7 @@
-"""The two servers of `pages`, each a process of its own, both on local/serve.py over TLS.
+"""The servers of `pages` and `listing`, each a process of its own, both on local/serve.py over TLS.
 
-Usage: python -m tests.bench.page_servers FOLDER (dps RECORDS | bare PAGE_FILE). FOLDER/ready.json says where
-it serves, once it does.
+Usage: python -m tests.bench.page_servers FOLDER (dps RECORDS | bare PAGE_FILE | listing PAGE_FILE PAGES).
+FOLDER/ready.json says where it serves, once it does.
 """
 
 import asyncio
@@ -51,6 +51,20 @@ def bare(page: dict[str, Any]) -> Any:
     return Starlette(routes=[Route("/registrations/{group}/query", answer, methods=["POST"])])
 
 
+def in_pages(page: dict[str, Any], pages: int) -> tuple[Any, dict[str, Any]]:
+    """A listing of so many pages, all of the same bytes: it costs next to nothing to serve."""
+    body = base64.b64decode(page["body"])
+
+    async def answer(request: Request) -> Response:
+        await request.body()
+        following = int(request.headers.get("x-ms-continuation", "0")) + 1
+        headers = {"x-ms-continuation": str(following)} if following < pages else {}
+        return Response(body, headers=headers, media_type="application/json")
+
+    app = Starlette(routes=[Route("/enrollments/query", answer, methods=["POST"])])
+    return app, {"connection_string": page["connection_string"]}
+
+
 async def main(folder: Path, app: Any, told: dict[str, Any]) -> None:
     certificate = CertificateAuthority(folder / "tls").issue()
     async with serve(app, certificate) as address:
@@ -63,6 +77,11 @@ async def main(folder: Path, app: Any, told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    kind, argument = sys.argv[2:]
-    served = filled(int(argument)) if kind == "dps" else (bare(json.loads(Path(argument).read_text())), {})
+    kind, argument, *more = sys.argv[2:]
+    if kind == "dps":
+        served = filled(int(argument))
+    elif kind == "bare":
+        served = (bare(json.loads(Path(argument).read_text())), {})
+    else:
+        served = in_pages(json.loads(Path(argument).read_text()), int(more[0]))
     asyncio.run(main(Path(sys.argv[1]), *served))
