@@ -23,6 +23,9 @@ from yarl import URL
 Client = httpx.AsyncClient
 """The type of an HTTP client, for those who are handed one."""
 
+Transport = httpx.AsyncBaseTransport
+"""The type of what carries a client's requests."""
+
 CONNECT_SECONDS = 3.0
 """Longest wait for a connection with TLS. In one Azure region it takes some ten milliseconds."""
 
@@ -72,6 +75,33 @@ def http_client(
         ),
         transport=transport,
     )
+
+
+def sent_nothing(error: Exception) -> bool | None:
+    """Whether a request that failed so never left (True), or may have (False); None: no failed connection.
+
+    TLS failures within a connection reach us as they are, not as an error of httpx.
+    """
+    if isinstance(
+        error, httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ConnectError | httpx.UnsupportedProtocol
+    ):
+        return True
+    return False if isinstance(error, httpx.RequestError | httpx.StreamError | OSError) else None
+
+
+def untrusted(error: Exception) -> bool:
+    """Whether a connection failed because the peer's certificate was refused."""
+    seen: BaseException | None = error
+    for _ in range(8):  # httpx and httpcore wrap it twice
+        if seen is None or isinstance(seen, ssl.SSLCertVerificationError):
+            break
+        seen = seen.__cause__ or seen.__context__
+    return isinstance(seen, ssl.SSLCertVerificationError)
+
+
+def no_connection_free(error: Exception) -> bool:
+    """Whether a request failed because all our own connections are busy."""
+    return isinstance(error, httpx.PoolTimeout)
 
 
 class HttpxTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Scalar = str | int | float | bool | bytes | datetime
 """What a table's column may hold: integers of 64 bits, datetimes with a time zone (read back in UTC, exact to
@@ -42,6 +42,14 @@ class RateShare(Protocol):
         Called once per attempt, beneath the retries. The kill switch is looked at here, so that a stop
         takes effect between two calls.
         """
+
+
+@runtime_checkable
+class SlowingShare(RateShare, Protocol):
+    """A share that gives way when the service says that too much was asked of it."""
+
+    def slow(self, retry_after: float | None) -> None:
+        """An attempt was answered 429; `retry_after`: seconds the service asked to wait, None if none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,18 @@ EVENTS: Mapping[str, str] = {
     "allocation": "a device was placed, rejected or told to wait: the hub, the rule, every step of why",
     "allocation_refused": "a call was no allocation request that can be read: the field and what is wrong",
     "allocation_broken": "a fault in this app; DPS was told to try again",
-    "policy_unavailable": "the policy file did not load: devices with a hub stay, others wait",
+    "policy_unavailable": "the policy did not load: the last good one decides; else devices stay or wait",
+    "state_unavailable": "policy or hub states could not be read: the last ones decide, see `degraded`",
+    "ledger_gap": "a device was answered and its row may be missing from the ledger",
+    "hub_not_counted": "a hub did not say how many devices it has, and since when",
+    "hubs_unknown": "the linked hubs could not be read, so no devices were counted",
+    "pruned": "old rows of the ledger were deleted: how many, and whether all of it was gone through",
+    "job_slice": "a slice of a job ended: the state it left the job in, progress, seconds, problem",
+    "job_ended": "a job is done or failed: its result",
+    "job_blocked": "a job needs somebody: repair what its problem says, then `job resume`",
+    "job_unreadable": "a job of another version of this app was left alone",
+    "job_unswept": "parts of an ended job's checkpoint are left; they go with its history",
+    "jobs_off": "jobs are due and the kill switch is set: by whom and why",
     "measures": "count, sum, least and most of each metric over the past minute",
 }
 """Every event this app writes, and what it means."""
@@ -22,6 +33,13 @@ _LEVELS: Mapping[str, int] = {
     "allocation_refused": logging.WARNING,
     "allocation_broken": logging.ERROR,
     "policy_unavailable": logging.ERROR,
+    "job_blocked": logging.ERROR,
+    "job_unreadable": logging.ERROR,
+    "jobs_off": logging.WARNING,
+    "state_unavailable": logging.ERROR,
+    "ledger_gap": logging.WARNING,
+    "hub_not_counted": logging.WARNING,
+    "hubs_unknown": logging.WARNING,
 }
 
 FLUSH_SECONDS = 60.0

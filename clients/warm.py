@@ -1,4 +1,4 @@
-"""Heavy libraries, imported after the first devices have been answered instead of before.
+"""Heavy libraries, imported beside the first requests instead of before them.
 
 They cost about a second of a cold start between them (measured: azure.identity alone half of it), and the
 first request after a start has a device waiting.
@@ -6,23 +6,30 @@ first request after a start has a device waiting.
 
 import importlib
 import threading
+from collections.abc import Sequence
 
-HEAVY = ("clients.http", "cryptography.x509", "azure.data.tables.aio", "azure.identity.aio")
-"""What the clients import on first use; clients.http brings httpx and azure.core."""
+TABLES = ("clients.http", "azure.data.tables.aio")
+"""What Table storage needs on first use; clients.http brings httpx and azure.core."""
+
+IDENTITY = ("azure.identity.aio",)
+"""What a managed identity needs."""
+
+HEAVY = (*TABLES, "cryptography.x509", *IDENTITY)
+"""All that the clients import on first use."""
 
 DELAY_SECONDS = 2.0
 """How long after indexing the warming starts: a start is caused by a request, which comes first."""
 
 
-def warm() -> None:
-    """Import them all."""
-    for name in HEAVY:
+def warm(names: Sequence[str] = HEAVY) -> None:
+    """Import them."""
+    for name in names:
         importlib.import_module(name)
 
 
-def warm_later(delay: float = DELAY_SECONDS) -> threading.Timer:
+def warm_later(delay: float = DELAY_SECONDS, names: Sequence[str] = HEAVY) -> threading.Timer:
     """Import them after a while, off the event loop, in a thread that does not keep the process alive."""
-    timer = threading.Timer(delay, warm)
+    timer = threading.Timer(delay, warm, [names])
     timer.daemon = True
     timer.start()
     return timer

@@ -54,6 +54,10 @@ class SymmetricKey:
         """
         return SymmetricKey(hmac.digest(self._value, registration_id.encode(), hashlib.sha256))
 
+    def sign(self, text: str) -> str:
+        """The HMAC-SHA256 of a text as Base64: what a shared access signature is made of. Not secret."""
+        return base64.b64encode(hmac.digest(self._value, text.encode(), hashlib.sha256)).decode("ascii")
+
     def reveal(self) -> str:
         """The Base64 text, for a device, a service call or the vault; never for a log."""
         return base64.b64encode(self._value).decode("ascii")
@@ -61,3 +65,19 @@ class SymmetricKey:
     def same_as(self, other: "SymmetricKey") -> bool:
         """Compare two keys in constant time."""
         return hmac.compare_digest(self.reveal(), other.reveal())
+
+
+@dataclass(frozen=True, slots=True)
+class SymmetricKeys:
+    """Both keys of an enrollment. DPS does not ask for a secondary key."""
+
+    primary: SymmetricKey
+    secondary: SymmetricKey | None = None
+
+    def same_as(self, other: "SymmetricKeys | None") -> bool:
+        """Whether both keys, each in its slot, are the same."""
+        if other is None or not self.primary.same_as(other.primary):
+            return False
+        if self.secondary is None or other.secondary is None:
+            return self.secondary is other.secondary
+        return self.secondary.same_as(other.secondary)
