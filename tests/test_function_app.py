@@ -33,6 +33,63 @@ def test_a_role_holds_its_own_functions(role: str, names: list[str]) -> None:
     assert json.loads(run(INDEX, APP_ROLE=role)) == names
 
 
+@pytest.mark.parametrize(
+    ("role", "names"),
+    [
+        ("all", ["allocate", "count_devices", "prune"]),
+        ("allocation", ["allocate"]),
+        ("lifecycle", ["count_devices", "prune"]),
+    ],
+)
+def test_with_state_tables_the_lifecycle_role_takes_care_of_them(role: str, names: list[str]) -> None:
+    assert json.loads(run(INDEX, APP_ROLE=role, STATE_TABLES="UseDevelopmentStorage=true")) == names
+
+
+STATE = """
+import asyncio, json, os
+from function_app import App
+from allocation import Ledger, LoadRow, cordon, read_fleet, write_load
+from provisioning.hubs import hub_key
+from settings import Settings
+
+async def main():
+    app = App(Settings.read(os.environ))
+    body = open("tests/events/allocation_group.json", "rb").read()
+    linked = json.loads(body)["linkedHubs"]
+    *others, last = linked
+    for hub in others:
+        await cordon(app.table("fleet"), "factory", hub, "kim", app.clock)
+    request = json.loads(body)
+    request["deviceRuntimeContext"].pop("currentIotHubHostName", None)
+    while (answer := await app.allocator.answer(json.dumps(request).encode(), "factory")).status == 503:
+        await asyncio.sleep(0.2)  # a slow machine: DPS comes again, too
+    assert (answer.status, json.loads(answer.body)["iotHubHostName"]) == (200, last), answer
+    device = request["deviceRuntimeContext"]["registrationId"]
+    told = [entry async for entry in Ledger(app.table("ledger"), str).history("factory", device)]
+    assert told[0].hub == hub_key(last), told
+    await app.count_devices()  # no hub can be reached from here
+    await app.prune()
+    fleet = await read_fleet(app.table("fleet"), "factory")
+    print(json.dumps(fleet.loads[hub_key("nowhere.invalid")].devices))
+
+asyncio.run(main())
+"""
+
+
+async def test_the_app_keeps_its_state_in_the_tables_that_the_setting_names(azurite: str) -> None:
+    said = run(
+        STATE,
+        STATE_TABLES=azurite,
+        DPS_NAME="factory",
+        HUBS="nowhere.invalid",
+        REQUEST_SECONDS="60",
+        LEDGER_SECONDS="20",
+        IDENTITY_ENDPOINT="http://127.0.0.1:1/msi",
+        IDENTITY_HEADER="x",
+    )
+    assert json.loads(said.splitlines()[-1]) is None
+
+
 ANSWER = """
 import asyncio, json, sys
 import function_app

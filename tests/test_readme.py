@@ -4,17 +4,25 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
-from allocation.policy.compile import compile_policy
-from allocation.policy.document import PolicyDocument, read_document
+from allocation.policy import compile_policy, lint, read_document
+from allocation.policy.document import Outcome, PolicyDocument
 from clients.telemetry import EVENTS
+from local.iothub.events import DEVICE_CREATED, DEVICE_DELETED
+from local.issuer import Role
+from local.issuer.roles import BUILT_IN
+from local.topics import EVENT_FUNCTIONS
+from local.vault import EXPIRED, NEAR_EXPIRY, NEW_VERSION
 from settings import TABLE, Setting
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+STACK = (ROOT / "local" / "README.md").read_text()
+PAGES = {"README.md": README, "local/README.md": STACK}
 
 
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
@@ -28,31 +36,49 @@ def test_each_event_stands_with_its_meaning(event: str) -> None:
     assert f"| `{event}` | {EVENTS[event]} |" in README
 
 
-def members(model: type[BaseModel], path: str = "") -> list[str]:
-    """The leaves of a document's model, as README writes them."""
-    found = []
+def models(annotation: Any) -> list[type[BaseModel]]:
+    """The models within a type: of `list[Hub] | None`, Hub."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models(part)]
+
+
+def members(model: type[BaseModel], path: str = "") -> dict[str, str]:
+    """The members of a document's model as README writes them, with their descriptions."""
+    found: dict[str, str] = {}
     for name, field in model.model_fields.items():
-        inner = re.findall(r"allocation\.policy\.document\.(\w+)", str(field.annotation))
-        many = "[]" if str(field.annotation).startswith("list") else ""
-        if inner and inner[0] != "Twin":
-            found += members(
-                getattr(sys.modules["allocation.policy.document"], inner[0]), f"{path}{name}{many}."
-            )
-        else:
-            found.append(path + name)
+        found[path + (field.alias or name)] = str(field.description)
+        many = "[]" if "list[" in str(field.annotation) else ""
+        for inner in models(field.annotation):
+            if inner not in (model, Outcome):
+                found |= members(inner, f"{path}{field.alias or name}{many}.")
     return found
 
 
-def test_each_member_of_a_policy_is_described() -> None:
-    named = members(PolicyDocument)
-    assert "rules[].when.registration_id" in named
-    assert [name for name in named if f"| `{name}` |" not in README] == []
+@pytest.mark.parametrize("member", members(PolicyDocument))
+def test_each_member_of_a_policy_is_described(member: str) -> None:
+    assert f"| `{member}` | {members(PolicyDocument)[member]} |" in README
+
+
+def test_the_members_of_a_policy_are_all_looked_at() -> None:
+    assert {
+        "hubs[].weight",
+        "regions",
+        "rules[].when.payload[].in",
+        "rules[].when.not",
+        "rules[].place.canary.to.tags",
+        "rules[].place.region.from",
+        "rules[].twin.desired",
+        "rules[].reject.reason",
+        "default",
+    } <= members(PolicyDocument).keys()
 
 
 def test_the_policy_shown_is_a_policy() -> None:
-    [shown] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
-    compiled = compile_policy(read_document(shown))
-    assert len(compiled.rules) == 3
+    [shown] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    document = read_document(shown)
+    assert lint(document) == ()
+    assert len(compile_policy(document).rules) == 4
 
 
 def test_each_option_of_run_local_is_described() -> None:
@@ -61,7 +87,8 @@ def test_each_option_of_run_local_is_described() -> None:
     ).stdout
     options = set(re.findall(r"--[a-z-]+", help_text)) - {"--help"}
     assert options
-    assert [option for option in sorted(options) if option not in README] == []
+    described = set(re.findall(r"--[a-z-]+", "".join(re.findall(r"^\| (`--.*?) \|", STACK, re.MULTILINE))))
+    assert sorted(options) == sorted(described)
 
 
 def test_each_command_of_run_is_described() -> None:
@@ -71,7 +98,60 @@ def test_each_command_of_run_is_described() -> None:
     assert [command for command in commands if f"./run {command}" not in README] == []
 
 
-def test_each_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_each_link_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", PAGES[page])
     assert links
-    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
+    folder = (ROOT / page).parent
+    assert [link for link in links if not link.startswith("http") and not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_link_within_a_page_has_its_heading(page: str) -> None:
+    headings = re.findall(r"^#+ (.*)$", PAGES[page], re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", PAGES[page])) <= anchors
+
+
+def test_the_example_of_an_exploration_runs_and_says_what_stands_there(tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", STACK, re.DOTALL)
+    [said] = re.findall(r"example\.py\n(.*?)```", STACK, re.DOTALL)
+    file = tmp_path / "example.py"
+    file.write_text(program)
+    ran = subprocess.run(
+        [sys.executable, file],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == said
+
+
+def test_the_mistake_that_the_example_warns_of_is_found(tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", STACK, re.DOTALL)
+    file = tmp_path / "example.py"
+    file.write_text("".join(line for line in program.splitlines(True) if "attestationmechanism" not in line))
+    ran = subprocess.run(
+        [sys.executable, file],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "devices of the group are locked out\n  path: dps.put_without_keys=regenerate" in ran.stderr
+
+
+@pytest.mark.parametrize("each", BUILT_IN, ids=lambda each: each.name)
+def test_each_built_in_role_is_named(each: Role) -> None:
+    words = each.name.removeprefix("Device Provisioning Service ").removeprefix("IoT Hub ")
+    assert words.removeprefix("Key Vault ") in " ".join(STACK.split())
+
+
+def test_each_source_and_type_of_events_is_named() -> None:
+    for kind in (DEVICE_CREATED, DEVICE_DELETED, NEW_VERSION, NEAR_EXPIRY, EXPIRED):
+        assert kind.rpartition(".")[2] in STACK
+    for each in EVENT_FUNCTIONS:
+        assert f"`{each.function}`" in STACK

@@ -1,0 +1,1 @@
+"""What operators type: one file per noun; parse, call, print."""

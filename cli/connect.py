@@ -1,0 +1,252 @@
+"""The composition root of the commands: options and settings become clients, which one command works with."""
+
+import json
+import os
+import random
+import stat
+from collections.abc import Mapping, MutableMapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from cli.errors import Usage
+from cli.output import Output
+from cli.terminal import Terminal
+from clients.auth import DPS_SCOPE, AzureCredential, ConnectionString, TokenAuth, credential
+from clients.clock import SystemClock
+from clients.connections import Connections
+from clients.dps import DpsClient
+from clients.errors import NotSendable
+from clients.pacing import UnpacedShare
+from clients.service import Auth
+from clients.vault import VAULT_SCOPE, VaultClient
+from settings import Settings  # noqa: TID251 - the composition root of the commands
+
+DOMAIN = ".azure-devices-provisioning.net"
+"""What a DPS's name becomes a host name by."""
+
+STATE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Which DPS, and how to enter it, as the options say.
+
+    Attributes:
+        state: the file that `./run local --state FILE` wrote.
+        login: a connection string.
+        dps_name: its name or host name.
+        auth_type: None: by key where a connection string is at hand, else by an Entra token.
+    """
+
+    state: Path | None = None
+    login: str | None = field(default=None, repr=False)
+    dps_name: str | None = None
+    auth_type: Literal["key", "login"] | None = None
+
+
+class Session:
+    """What one command works with. Clients are made when first used, and closed at the end."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        terminal: Terminal,
+        output: Output,
+        environment: MutableMapping[str, str],
+        *,
+        verbose: bool = False,
+    ) -> None:
+        """Read the settings; nothing is sent.
+
+        Args:
+            connection: what the options say of it.
+            terminal: for notes and questions.
+            output: for results.
+            environment: the settings; what a state file says is added to it, so that azure-identity, which
+                reads the process's environment, finds its endpoint.
+            verbose: tell which DPS is worked on, and how it is entered.
+
+        Raises:
+            Usage: the state file cannot be used.
+            SettingsError: a setting cannot be.
+        """
+        if connection.state is not None:
+            environment.update(state_settings(connection.state))
+        self.terminal = terminal
+        self.output = output
+        self.clock = SystemClock()
+        self.settings = Settings.read(environment)
+        self._connection = connection
+        self._verbose = verbose
+        self._open = AsyncExitStack()
+        for secret in (connection.login, self.settings.dps_connection_string):
+            if secret:
+                terminal.hide(secret)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    @property
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return self.clock.now()
+
+    @cached_property
+    def connections(self) -> Connections:
+        """Shared by all clients of the command."""
+        connections = Connections(ca_file=self.settings.ca_file)
+        self._open.push_async_callback(connections.close)
+        return connections
+
+    @cached_property
+    def dps(self) -> DpsClient:
+        """The DPS.
+
+        Raises:
+            Usage: nothing says which, or how to enter it.
+        """
+        host, auth = self._way_in()
+        if self._verbose:
+            self.terminal.note(
+                f"working on {host} by {'an Entra login' if isinstance(auth, TokenAuth) else 'key'}"
+            )
+        try:
+            return DpsClient(
+                host,
+                auth=auth,
+                connections=self.connections,
+                share=UnpacedShare(),
+                clock=self.clock,
+                jitter=random.random,
+            )
+        except NotSendable as error:
+            raise Usage(f"--dps-name: {error}") from None
+
+    @cached_property
+    def identity(self) -> AzureCredential:
+        """The Entra identity of whoever runs the command."""
+        identity = credential(self.connections, self.settings.identity_client_id or None)
+        self._open.push_async_callback(identity.close)
+        return identity
+
+    @cached_property
+    def vault(self) -> VaultClient:
+        """The key vault.
+
+        Raises:
+            Usage: none is set.
+        """
+        if not self.settings.vault_url:
+            raise Usage("VAULT_URL is not set; set it to https://NAME.vault.azure.net")
+        return VaultClient(
+            self.settings.vault_url,
+            auth=TokenAuth(self.identity, VAULT_SCOPE, self.clock),
+            connections=self.connections,
+            share=UnpacedShare(),
+            clock=self.clock,
+            jitter=random.random,
+        )
+
+    def _way_in(self) -> tuple[str, Auth]:
+        connection, settings = self._connection, self.settings
+        named = _host(connection.dps_name) if connection.dps_name else ""
+        text = connection.login or ("" if connection.auth_type == "login" else settings.dps_connection_string)
+        if text and connection.auth_type != "login":
+            parsed = self._parsed(text)
+            if named and _without_port(named) != _without_port(parsed.host):
+                if connection.login is None:
+                    raise Usage(
+                        f"--dps-name: it names {named}, but DPS_CONNECTION_STRING is that of {parsed.host}; "
+                        "give --login with a connection string of that DPS, or --auth-type login"
+                    )
+                self.terminal.note(f"--login has priority over --dps-name: this is {parsed.host}")
+            return parsed.host, parsed.auth(self.clock)
+        host = named or (self._parsed(text).host if text else settings.dps_host)
+        if not host:
+            raise Usage(
+                "no DPS is named; give --login with a connection string (or set DPS_CONNECTION_STRING), or "
+                "--dps-name (or DPS_HOST) to enter it by your Entra login"
+            )
+        if connection.auth_type == "key":
+            raise Usage(
+                "--auth-type key: there is no key; give --login or set DPS_CONNECTION_STRING (keys are never "
+                "read from the management plane), or say --auth-type login"
+            )
+        return host, TokenAuth(self.identity, DPS_SCOPE, self.clock)
+
+    def _parsed(self, text: str) -> ConnectionString:
+        try:
+            parsed = ConnectionString.parse(text)
+        except NotSendable as error:
+            where = "--login" if self._connection.login else "DPS_CONNECTION_STRING"
+            raise Usage(f"{where}: {error}") from None
+        self.terminal.hide(parsed.key.reveal())
+        return parsed
+
+
+def state_settings(path: Path) -> dict[str, str]:
+    """The settings that a stack on this machine is reached by, from the file it wrote.
+
+    Raises:
+        Usage: the file is not there, others may read it, or it is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise Usage(f"--state: others may read {str(path)!a}, which holds keys; chmod 600 it")
+            state = json.loads(file.read(STATE_BYTES))
+    except OSError as error:
+        raise Usage(
+            f"--state: {str(path)!a} cannot be read ({error.strerror}); `./run local --state FILE` writes it"
+        ) from None
+    except ValueError:
+        raise Usage(
+            f"--state: {str(path)!a} is no JSON; it is the file of `./run local --state FILE`"
+        ) from None
+    found = {name: _at(state, *where) for name, where in _STATE.items()}
+    identity = state.get("identity") if isinstance(state, dict) else None
+    if not found["DPS_CONNECTION_STRING"] or not isinstance(identity, dict):
+        raise Usage(f"--state: {str(path)!a} names no DPS; it is the file of `./run local --state FILE`")
+    webhook = found.pop("WEBHOOK_URL").partition("?")[0]
+    if webhook.startswith("https://"):
+        found["WEBHOOK_URL"] = webhook
+    return {name: text for name, text in found.items() if text} | {
+        str(name): str(value) for name, value in identity.items()
+    }
+
+
+_STATE: Mapping[str, tuple[str, ...]] = {
+    "DPS_HOST": ("dps", "host"),
+    "DPS_CONNECTION_STRING": ("dps", "connection_string"),
+    "DPS_RESOURCE_ID": ("arm", "dps"),
+    "ARM_URL": ("arm", "url"),
+    "VAULT_URL": ("vault", "url"),
+    "CA_FILE": ("ca",),
+    "STATE_TABLES": ("tables",),
+    "WEBHOOK_URL": ("functions", "allocate_url"),
+}
+
+
+def _at(value: Any, *names: str) -> str:
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _host(name: str) -> str:
+    """A DPS's host name, from it or from the name alone."""
+    return name if "." in name or ":" in name or name == "localhost" else name + DOMAIN
+
+
+def _without_port(host: str) -> str:
+    return host.partition(":")[0].lower()
