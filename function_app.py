@@ -2,7 +2,6 @@
 
 import logging
 import os
-import random
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -25,17 +24,15 @@ from allocation import (
     StoredKnowledge,
     record,
 )
-from clients.auth import HUB_SCOPE, AzureCredential, TokenAuth
 from clients.clock import SystemClock
-from clients.connections import Connections
-from clients.ports import Table
-from clients.tables import TableAccount
 from clients.telemetry import LogTelemetry
 from clients.warm import DELAY_SECONDS, HEAVY, IDENTITY, TABLES, warm_later
-from provisioning.hubs import HubKey, hub_key
+from provisioning.hubs import HubKey
 from settings import Role, Settings
+from wiring import Wiring
 
 if TYPE_CHECKING:
+    from lifecycle.rates import Rates
     from lifecycle.statistics import AskedHubs
 
 HERE = Path(__file__).parent
@@ -51,36 +48,21 @@ class App:
         self.settings = settings
         self.clock = SystemClock()
         self.telemetry = LogTelemetry(self.clock, logging.getLogger("dps_fleet"))
-        self.connections = Connections(ca_file=HERE / settings.ca_file if settings.ca_file else None)
+        self.wiring = Wiring(settings, self.clock, here=HERE)
 
     @cached_property
     def allocator(self) -> Allocator:
         """Answers DPS's calls."""
         settings = self.settings
+        stated = bool(settings.state_tables)
         return Allocator(
             knowledge=self._knowledge(),
             clock=self.clock,
             telemetry=self.telemetry,
-            ledger=Ledger(self.table("ledger"), lambda: token_hex(4)) if settings.state_tables else None,
+            ledger=Ledger(self.wiring.table("ledger"), lambda: token_hex(4)) if stated else None,
             record=record,
             budget=Budget(request=settings.request_seconds, ledger=settings.ledger_seconds),
         )
-
-    def table(self, name: str) -> Table:
-        """A table of the state's account: `policies`, `fleet` or `ledger`."""
-        return self._account.table(name)
-
-    @cached_property
-    def credential(self) -> AzureCredential:
-        """The app's identity."""
-        return AzureCredential(self.connections, self.settings.identity_client_id)
-
-    @cached_property
-    def _account(self) -> TableAccount:
-        where = self.settings.state_tables
-        if where.startswith("https://"):
-            return TableAccount.at(where, self.credential, http=self.connections.open)
-        return TableAccount.from_connection_string(where, http=self.connections.open)
 
     def _knowledge(self) -> Knowledge:
         settings = self.settings
@@ -88,8 +70,8 @@ class App:
         if not settings.state_tables:
             return FixedKnowledge(packaged)
         return StoredKnowledge(
-            policies=self.table("policies"),
-            fleet=self.table("fleet"),
+            policies=self.wiring.table("policies"),
+            fleet=self.wiring.table("fleet"),
             packaged=packaged,
             cold_packaged=settings.cold_policy == "packaged",
             clock=self.clock,
@@ -109,17 +91,29 @@ class App:
             self.telemetry.event("policy_unavailable", problem=str(policy.error))
         return policy
 
+    @cached_property
+    def rates(self) -> "Rates":
+        """Shares of DPS's and the hubs' rates; kept, or every run would begin with a full bucket."""
+        from lifecycle.rates import Rates  # noqa: PLC0415 - the webhook needs none of it
+
+        return Rates(self.clock)
+
+    @cached_property
+    def _statistics(self) -> "AskedHubs":
+        from lifecycle.statistics import AskedHubs  # noqa: PLC0415 - as above
+
+        return AskedHubs(self.rates, self.wiring.hub)
+
     async def count_devices(self) -> None:
         """Count the devices of every hub into the fleet table."""
-        from lifecycle.statistics import count_devices  # noqa: PLC0415 - the webhook needs none of it
+        from lifecycle.statistics import count_devices  # noqa: PLC0415 - as above
 
-        hubs = await self._hubs()
-        if hubs:
+        if hubs := await self._hubs():
             await count_devices(
-                self.table("fleet"),
+                self.wiring.table("fleet"),
                 self.settings.dps_name,
                 hubs,
-                self._hub_statistics,
+                self._statistics,
                 self.clock,
                 self.telemetry,
             )
@@ -130,39 +124,24 @@ class App:
 
         if self.settings.ledger_keep_days:
             await prune(
-                self.table("ledger"),
-                self.table("fleet"),
+                self.wiring.table("ledger"),
+                self.wiring.table("fleet"),
                 self.settings.dps_name,
                 keep=timedelta(days=self.settings.ledger_keep_days),
                 clock=self.clock,
                 telemetry=self.telemetry,
             )
 
-    @cached_property
-    def _hub_statistics(self) -> "AskedHubs":
-        from lifecycle.statistics import AskedHubs  # noqa: PLC0415 - as above
-
-        auth = TokenAuth(self.credential, HUB_SCOPE, self.clock)
-        return AskedHubs(auth, self.connections, self.clock, random.random)
-
     async def _hubs(self) -> Sequence[HubKey]:
-        if self.settings.hubs:
-            return [hub_key(hub) for hub in self.settings.hubs]
-        from clients.arm import ARM_SCOPE, ArmClient, Unknown  # noqa: PLC0415 - as above
+        from clients.arm import Unknown  # noqa: PLC0415 - as above
         from clients.pacing import UnpacedShare  # noqa: PLC0415 - as above
 
-        if not self.settings.dps_resource_id:
+        if self.settings.hubs:
+            return list(self.settings.hubs)
+        arm = self.wiring.arm(UnpacedShare())
+        if arm is None:
             self.telemetry.event("hubs_unknown", problem="set HUBS or DPS_RESOURCE_ID")
             return ()
-        arm = ArmClient(
-            self.settings.dps_resource_id,
-            auth=TokenAuth(self.credential, ARM_SCOPE, self.clock),
-            connections=self.connections,
-            share=UnpacedShare(),
-            clock=self.clock,
-            jitter=random.random,
-            url=self.settings.arm_url,
-        )
         page = await arm.page()
         linked = page if isinstance(page, Unknown) else page.linked_hubs
         if isinstance(linked, Unknown):

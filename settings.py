@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from provisioning.hubs import HubKey, hub_key
+
 
 class SettingsError(ValueError):
     """A setting holds what it cannot hold; names the setting and the fix."""
@@ -61,7 +63,10 @@ def _https(text: str) -> str:
     if not text:
         return ""
     parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
+    loopback = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme not in ("https", "http" if loopback else "https"):
+        raise ValueError("set it to an https URL; http is for this machine alone")
+    if not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ValueError("set it to an https URL without user, query and key")
     return text.rstrip("/")
 
@@ -105,10 +110,12 @@ def _number(text: str, least: float, most: float) -> float:
     return value
 
 
-def _hubs(text: str) -> tuple[str, ...]:
-    hubs = tuple(part.strip() for part in text.split(",") if part.strip())
-    for hub in hubs:
-        _host(hub)
+def _hubs(text: str) -> Mapping[HubKey, str]:
+    hubs: dict[HubKey, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, url = part.partition("=")
+        _host(name.strip())
+        hubs[hub_key(name)] = _https(url.strip())
     return hubs
 
 
@@ -129,7 +136,7 @@ TABLE = (
     Setting(
         "POLICY_FILE",
         "",
-        "The allocation policy, a JSON file; relative to the app. Empty: every linked hub alike.",
+        "The allocation policy, a YAML or JSON file; relative to the app. Empty: every linked hub alike.",
         _path,
     ),
     Setting(
@@ -176,6 +183,13 @@ TABLE = (
         "",
         "This app's public webhook URL as DPS is to call it (custom domain), without its key.",
         _https,
+    ),
+    Setting(
+        "WEBHOOK_KEY",
+        "",
+        "For commands only: the function key that goes with WEBHOOK_URL. The app never needs it.",
+        str,
+        secret=True,
     ),
     Setting(
         "DPS_NAME",
@@ -232,8 +246,8 @@ TABLE = (
     Setting(
         "HUBS",
         "",
-        "Host names of the hubs whose devices are counted, separated by commas. "
-        "Empty: those linked to DPS_RESOURCE_ID.",
+        "Host names of the hubs that the jobs work on, separated by commas; NAME=https://… where one is "
+        "served elsewhere. Empty: those linked to DPS_RESOURCE_ID.",
         _hubs,
     ),
     Setting("STATISTICS_SCHEDULE", "0 * * * * *", "When the hubs' devices are counted (NCRONTAB).", str),
@@ -266,6 +280,7 @@ class Settings:
     vault_url: str = ""
     identity_client_id: str = ""
     webhook_url: str = ""
+    webhook_key: str = field(default="", repr=False)
     dps_name: str = ""
     state_tables: str = field(default="", repr=False)
     cold_policy: str = "wait"
@@ -275,7 +290,7 @@ class Settings:
     ledger_seconds: float = 0.3
     ledger_keep_days: float = 90.0
     retention_schedule: str = "0 41 * * * *"
-    hubs: tuple[str, ...] = ()
+    hubs: Mapping[HubKey, str] = field(default_factory=dict)
     statistics_schedule: str = "0 * * * * *"
     avoid_hubs_after_minutes: float = 0.0
     ca_file: Path | None = None

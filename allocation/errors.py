@@ -6,6 +6,7 @@ AllocationError
     Unread              a policy reads what the facts cannot tell: the decision does without
     PolicyError         a policy document is not usable
         NotStored       no such version is stored, or it is damaged there
+    BadDevice           a device of a file cannot be read
     Overtaken           somebody else changed the same thing first; nothing was done
 """
 
@@ -65,6 +66,10 @@ class PolicyError(AllocationError):
 
 class NotStored(PolicyError):
     """A policy version that the store does not have, or has only in part."""
+
+
+class BadDevice(AllocationError):
+    """A device of a file that cannot be read; names the line and the member, and quotes no value."""
 
 
 class Overtaken(AllocationError):

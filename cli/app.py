@@ -90,7 +90,7 @@ def _run(words: list[str], terminal: Terminal, environment: MutableMapping[str, 
         raise
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:  # noqa: BLE001 - each end has its code
         terminal.stdout.flush()
-        if debug:
+        if debug and not isinstance(error, CycloptsError):  # the parser's own text repeats the command line
             terminal.stderr.write(terminal.scrub("".join(traceback.format_exception(error))))
         ended = KeyboardInterrupt() if isinstance(error, asyncio.CancelledError) else error
         if isinstance(ended, CycloptsError):

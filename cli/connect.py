@@ -2,29 +2,29 @@
 
 import json
 import os
-import random
 import stat
 from collections.abc import Mapping, MutableMapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import parse_qsl
 
 from cli.errors import Usage
 from cli.output import Output
 from cli.terminal import Terminal
-from clients.auth import DPS_SCOPE, AzureCredential, ConnectionString, TokenAuth, credential
+from clients.auth import DPS_SCOPE, AzureCredential, ConnectionString, TokenAuth
 from clients.clock import SystemClock
 from clients.connections import Connections
 from clients.dps import DpsClient
 from clients.errors import NotSendable
 from clients.pacing import UnpacedShare
 from clients.service import Auth
-from clients.vault import VAULT_SCOPE, VaultClient
+from clients.vault import VaultClient
 from settings import Settings  # noqa: TID251 - the composition root of the commands
+from wiring import Wiring
 
 DOMAIN = ".azure-devices-provisioning.net"
 """What a DPS's name becomes a host name by."""
@@ -50,7 +50,12 @@ class Connection:
 
 
 class Session:
-    """What one command works with. Clients are made when first used, and closed at the end."""
+    """What one command works with. Clients are made when first used, and closed at the end.
+
+    Attributes:
+        environment: the settings as texts, and whatever else is set.
+        state: the state file of a stack on this machine.
+    """
 
     def __init__(
         self,
@@ -81,10 +86,12 @@ class Session:
         self.output = output
         self.clock = SystemClock()
         self.settings = Settings.read(environment)
+        self.environment: Mapping[str, str] = environment
+        self.state = connection.state
         self._connection = connection
         self._verbose = verbose
-        self._open = AsyncExitStack()
-        for secret in (connection.login, self.settings.dps_connection_string):
+        self.wiring = Wiring(self.settings, self.clock)
+        for secret in (connection.login, self.settings.dps_connection_string, self.settings.webhook_key):
             if secret:
                 terminal.hide(secret)
 
@@ -94,19 +101,17 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._open.aclose()
+        await self.wiring.close()
 
     @property
     def now(self) -> datetime:
         """The time, in UTC."""
         return self.clock.now()
 
-    @cached_property
+    @property
     def connections(self) -> Connections:
         """Shared by all clients of the command."""
-        connections = Connections(ca_file=self.settings.ca_file)
-        self._open.push_async_callback(connections.close)
-        return connections
+        return self.wiring.connections
 
     @cached_property
     def dps(self) -> DpsClient:
@@ -121,23 +126,14 @@ class Session:
                 f"working on {host} by {'an Entra login' if isinstance(auth, TokenAuth) else 'key'}"
             )
         try:
-            return DpsClient(
-                host,
-                auth=auth,
-                connections=self.connections,
-                share=UnpacedShare(),
-                clock=self.clock,
-                jitter=random.random,
-            )
+            return self.wiring.dps(UnpacedShare(), host=host, auth=auth)
         except NotSendable as error:
             raise Usage(f"--dps-name: {error}") from None
 
-    @cached_property
+    @property
     def identity(self) -> AzureCredential:
         """The Entra identity of whoever runs the command."""
-        identity = credential(self.connections, self.settings.identity_client_id or None)
-        self._open.push_async_callback(identity.close)
-        return identity
+        return self.wiring.identity
 
     @cached_property
     def vault(self) -> VaultClient:
@@ -146,16 +142,10 @@ class Session:
         Raises:
             Usage: none is set.
         """
-        if not self.settings.vault_url:
+        vault = self.wiring.vault(UnpacedShare())
+        if vault is None:
             raise Usage("VAULT_URL is not set; set it to https://NAME.vault.azure.net")
-        return VaultClient(
-            self.settings.vault_url,
-            auth=TokenAuth(self.identity, VAULT_SCOPE, self.clock),
-            connections=self.connections,
-            share=UnpacedShare(),
-            clock=self.clock,
-            jitter=random.random,
-        )
+        return vault
 
     def _way_in(self) -> tuple[str, Auth]:
         connection, settings = self._connection, self.settings
@@ -182,7 +172,7 @@ class Session:
                 "--auth-type key: there is no key; give --login or set DPS_CONNECTION_STRING (keys are never "
                 "read from the management plane), or say --auth-type login"
             )
-        return host, TokenAuth(self.identity, DPS_SCOPE, self.clock)
+        return host, self.wiring.token(DPS_SCOPE)
 
     def _parsed(self, text: str) -> ConnectionString:
         try:
@@ -214,12 +204,16 @@ def state_settings(path: Path) -> dict[str, str]:
             f"--state: {str(path)!a} is no JSON; it is the file of `./run local --state FILE`"
         ) from None
     found = {name: _at(state, *where) for name, where in _STATE.items()}
+    hubs = state.get("hub_urls") if isinstance(state, dict) else None
+    if isinstance(hubs, dict):
+        found["HUBS"] = ",".join(f"{name}={url}" for name, url in hubs.items())
     identity = state.get("identity") if isinstance(state, dict) else None
     if not found["DPS_CONNECTION_STRING"] or not isinstance(identity, dict):
         raise Usage(f"--state: {str(path)!a} names no DPS; it is the file of `./run local --state FILE`")
-    webhook = found.pop("WEBHOOK_URL").partition("?")[0]
+    webhook, _, query = found.pop("WEBHOOK_URL").partition("?")
     if webhook.startswith("https://"):
         found["WEBHOOK_URL"] = webhook
+        found["WEBHOOK_KEY"] = dict(parse_qsl(query)).get("code", "")
     return {name: text for name, text in found.items() if text} | {
         str(name): str(value) for name, value in identity.items()
     }

@@ -5,6 +5,7 @@ CliError
     NotConsented    nobody agreed to the change; nothing was changed
     Missing         what was named is not there
     ChangedMeanwhile    it is not what the caller saw
+    Incomplete          some of it was done, and some could not be
 """
 
 from enum import IntEnum
@@ -81,6 +82,10 @@ class Missing(CliError):
 
 class ChangedMeanwhile(CliError):
     """It is not what the caller saw; it was left alone."""
+
+
+class Incomplete(CliError):
+    """Some of it was done, and some could not be; run again, it goes on from there."""
 
 
 _CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (

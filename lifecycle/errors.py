@@ -23,6 +23,7 @@ LifecycleError
         NotEscrowed         its keys are not safe in the vault, so it was not deleted
         NotVerified         what is read back is not what was written
     InvalidOption       what is asked of an enrollment cannot be; nothing was sent (also a ValueError)
+        FileRefused         a file of enrollments cannot be used
 """
 
 
@@ -172,3 +173,17 @@ class InvalidOption(LifecycleError, ValueError):
         self.parameter = parameter
         self.problem = problem
         self.fix = fix
+
+
+class FileRefused(InvalidOption):
+    """A file of enrollments cannot be used; nothing was sent.
+
+    Attributes:
+        where: the file, and which of its documents.
+        path: of the member: "attestation.symmetricKey"; "" for the whole.
+    """
+
+    def __init__(self, where: str, path: str, problem: str, fix: str) -> None:
+        super().__init__("file", ": ".join(part for part in (where, path, problem) if part), fix)
+        self.where = where
+        self.path = path

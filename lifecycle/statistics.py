@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from allocation import FleetRows, LoadRow, read_fleet, write_load
-from clients.connections import Connections
 from clients.errors import ClientError
 from clients.hubs import HubClient, HubShares
 from clients.ports import Clock, Table, Telemetry
-from clients.service import Auth
 from lifecycle.rates import Rate, Rates
 from provisioning.hubs import HubKey
 
@@ -110,37 +108,20 @@ async def _counted(rows: FleetRows, hub: HubKey, statistics: HubStatistics, cloc
 class AskedHubs:
     """Asks the hubs themselves, each within this work's share of its rate."""
 
-    def __init__(
-        self, auth: Auth, connections: Connections, clock: Clock, jitter: Callable[[], float]
-    ) -> None:
+    def __init__(self, rates: Rates, client: Callable[[HubKey, HubShares], HubClient]) -> None:
         """Ask nothing yet.
 
         Args:
-            auth: Entra tokens for HUB_SCOPE, with rights to read statistics.
-            connections: shared with the other clients.
-            clock: for pauses and rates.
-            jitter: a random number in [0, 1).
+            rates: of the process.
+            client: makes a hub's client, with rights to read its statistics.
         """
-        self._auth = auth
-        self._connections = connections
-        self._clock = clock
-        self._jitter = jitter
-        self._rates = Rates(clock)
+        self._rates = rates
+        self._client = client
         self._hubs: dict[HubKey, HubClient] = {}
 
     async def devices(self, hub: HubKey) -> int:
         """All devices of the hub, disabled ones too."""
         if hub not in self._hubs:
-            self._hubs[hub] = self._client(hub)
+            share = self._rates.share("statistics", Rate.HUB_REGISTRY, hub)
+            self._hubs[hub] = self._client(hub, HubShares(share, share, share))
         return (await self._hubs[hub].statistics()).total
-
-    def _client(self, hub: HubKey) -> HubClient:
-        share = self._rates.share("statistics", Rate.HUB_REGISTRY, hub)
-        return HubClient(
-            hub,
-            auth=self._auth,
-            connections=self._connections,
-            shares=HubShares(identities=share, queries=share, twins=share),  # nothing else is asked
-            clock=self._clock,
-            jitter=self._jitter,
-        )

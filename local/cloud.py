@@ -79,6 +79,7 @@ class Cloud:
                 "mqtt_port": self.mqtt.port,
             },
             "hubs": list(self.hubs),
+            "hub_urls": {name: hub.address.url for name, hub in self.hubs.items()},
             "hub_connection_strings": {name: hub.connection_string for name, hub in self.hubs.items()},
             "vault": {"url": self.vault_address.url},
             "arm": {"url": self.arm_address.url, "dps": self.dps_resource},

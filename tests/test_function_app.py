@@ -58,18 +58,18 @@ async def main():
     linked = json.loads(body)["linkedHubs"]
     *others, last = linked
     for hub in others:
-        await cordon(app.table("fleet"), "factory", hub, "kim", app.clock)
+        await cordon(app.wiring.table("fleet"), "factory", hub, "kim", app.clock)
     request = json.loads(body)
     request["deviceRuntimeContext"].pop("currentIotHubHostName", None)
     while (answer := await app.allocator.answer(json.dumps(request).encode(), "factory")).status == 503:
         await asyncio.sleep(0.2)  # a slow machine: DPS comes again, too
     assert (answer.status, json.loads(answer.body)["iotHubHostName"]) == (200, last), answer
     device = request["deviceRuntimeContext"]["registrationId"]
-    told = [entry async for entry in Ledger(app.table("ledger"), str).history("factory", device)]
+    told = [entry async for entry in Ledger(app.wiring.table("ledger"), str).history("factory", device)]
     assert told[0].hub == hub_key(last), told
     await app.count_devices()  # no hub can be reached from here
     await app.prune()
-    fleet = await read_fleet(app.table("fleet"), "factory")
+    fleet = await read_fleet(app.wiring.table("fleet"), "factory")
     print(json.dumps(fleet.loads[hub_key("nowhere.invalid")].devices))
 
 asyncio.run(main())

@@ -46,7 +46,8 @@ def test_a_value_out_of_its_range_is_refused_with_the_range(name: str, text: str
 
 
 def test_hubs_are_a_list() -> None:
-    assert Settings.read({"HUBS": "a.example, b.example,"}).hubs == ("a.example", "b.example")
+    read = Settings.read({"HUBS": "A.example, b.example=https://localhost:8443,"}).hubs
+    assert read == {"a.example": "", "b.example": "https://localhost:8443"}
 
 
 def test_a_connection_string_is_shown_nowhere() -> None:

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 from allocation import CompiledPolicy, FleetView
-from clients.arm import CaCertificate, DpsPage, Unknown
+from clients.arm import CaCertificate, DpsPage, LinkedHub, Unknown
 from clients.hubs import HubRow, HubStatistics
 from lifecycle.audit.finding import Source
 from provisioning.enrollments import EnrollmentGroup, IndividualEnrollment
 from provisioning.hubs import HubKey
 from provisioning.keys import SymmetricKeys
 from provisioning.registrations import Registration, RegistrationKey
+
+Standing = Literal["linked", "unlinked", "unclear"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,20 @@ class Thresholds:
 
     certificate_days: int = 30
     """A certificate that expires within so many days is expiring."""
+    renewal_days: int = 90
+    """From so many days before its end on, a certificate alone in its slots wants a successor."""
+    together_days: int = 180
+    """From so many days before, two certificates that end within certificate_days of each other count."""
+    key_bytes: int = 32
+    """Symmetric keys of fewer bytes are short. DPS takes 16 and makes 64."""
     key_age_days: int = 365
     webhook_key_age_days: int = 180
     never_registered_days: int = 90
     assigning_minutes: int = 60
     failed_days: int = 7
+    """A registration that failed longer ago matters less: the device has given up."""
+    settle_minutes: int = 60
+    """Of what changed so shortly before the run, a hub's queries may not tell the truth yet."""
     quota_share: float = 0.8
     quota_days: int = 30
     sample_keys: int = 0
@@ -46,11 +58,14 @@ class Around:
 
     Attributes:
         dps: name of the DPS, as commands take it.
+        now: when the run started; the same after it was resumed, so that its report does not hang on that.
         page: the DPS at the management plane.
         certificates: its CA certificates.
         policy: the allocation policy in force; None: not known here.
         fleet: hub states and loads; None: not known here.
         webhook: this app's webhook URL without its key; "" if not configured.
+        known: the complete sources, less those that the values here show to be unknown.
+        linked: the linked hubs; None: not known, which an empty list is too.
     """
 
     dps: str
@@ -62,6 +77,62 @@ class Around:
     policy: CompiledPolicy | None
     fleet: FleetView | None
     webhook: str
+    known: frozenset[Source] = field(init=False, repr=False, compare=False)
+    linked: Mapping[HubKey, LinkedHub] | None = field(init=False, repr=False, compare=False)
+    _missing: Mapping[Source, str] = field(init=False, repr=False, compare=False)
+    _first_names: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        missing = self._not_told()
+        linked = None
+        if isinstance(self.page, DpsPage) and not isinstance(self.page.linked_hubs, Unknown):
+            linked = {hub.key: hub for hub in self.page.linked_hubs} or None
+        known = self.complete.sources | ({Source.CONFIGURATION} if self.webhook else set())
+        put = object.__setattr__  # derived once: a check is asked a million times
+        put(self, "_missing", missing)
+        put(self, "linked", linked)
+        put(self, "known", frozenset(known - missing.keys()))
+        put(self, "_first_names", frozenset(_first_name(hub) for hub in linked or ()))
+
+    def standing(self, hub: HubKey) -> Standing:
+        """Whether DPS has the hub linked.
+
+        Unclear where the linked hubs are unknown, and where one of them differs only behind the first dot:
+        newer hubs have several host names (seen).
+        """
+        if self.linked is None:
+            return "unclear"
+        if hub in self.linked:
+            return "linked"
+        return "unclear" if _first_name(hub) in self._first_names else "unlinked"
+
+    def why_not(self, source: Source) -> str:
+        """Why a source is not known."""
+        return (
+            self._missing.get(source)
+            or self.complete.reasons.get(source)
+            or f"{source} was not read to its end in this run"
+        )
+
+    def _not_told(self) -> dict[Source, str]:
+        missing: dict[Source, str] = {}
+        if isinstance(self.page, Unknown):
+            missing[Source.ARM] = self.page.reason
+        elif isinstance(self.page.linked_hubs, Unknown):
+            missing[Source.ARM] = self.page.linked_hubs.reason
+        elif not self.page.linked_hubs:
+            missing[Source.ARM] = "the management plane shows no linked hubs of this DPS"
+        if isinstance(self.certificates, Unknown):
+            missing[Source.CERTIFICATES] = self.certificates.reason
+        elif not self.certificates:
+            missing[Source.CERTIFICATES] = "the management plane shows no CA certificates of this DPS"
+        if self.policy is None:
+            missing[Source.POLICY] = "the allocation policy in force is not known here"
+        if self.fleet is None:
+            missing[Source.FLEET] = "the hubs' states are not known here"
+        if not self.webhook:
+            missing[Source.CONFIGURATION] = "WEBHOOK_URL is not set, so this app's webhook is not known"
+        return missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +140,7 @@ class VaultSecret:
     """What the vault says of a secret, without its value.
 
     Attributes:
+        updated: when its current version was made or last changed.
         holds: which slot's key its current version holds: "primary", "secondary", "neither"; "" if its
             value was not read.
     """
@@ -87,13 +159,30 @@ class EnrollmentEvidence:
     Attributes:
         keys: its symmetric keys; None: not read, or it has none. Never part of any finding.
         secret: its secret in the vault; None: it has none there; Unknown: the vault could not be asked.
-        registered: whether any device has a record through it; None: not known.
+            Nothing is made of it unless Source.VAULT is known.
+        registered: whether any device has a record through it; None: not known. False only if that is
+            certain: of a group, its listing ended without one; of an individual enrollment, a read by id
+            found none, or it came without a record in a listing that showed those of others.
+        webhook_keys_shown: whether an answer to the same kind of call has shown a webhook's key in this run
+            (lifecycle.audit.webhook_address.shows_key). Only then is a key that is not shown not there:
+            whether reads mask or strip it is unknown.
     """
 
     enrollment: EnrollmentGroup | IndividualEnrollment
     keys: SymmetricKeys | None = field(default=None, repr=False)
     secret: "VaultSecret | Unknown | None" = None
     registered: bool | None = None
+    webhook_keys_shown: bool = False
+
+    @property
+    def group(self) -> bool:
+        """Whether it is a group's."""
+        return isinstance(self.enrollment, EnrollmentGroup)
+
+    @property
+    def resource(self) -> str:
+        """How findings name it."""
+        return f"{'group' if self.group else 'individual'}:{self.enrollment.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +194,9 @@ class RecordEvidence:
         device: the device at its assigned hub; None: not there; Unknown: that hub was not read completely.
         other_hubs: further linked hubs that have a device of that id.
         would_go: the hub that the policy in force would give it now; None: not known, or it would stay.
+        confirmed: whether a missing device, or the one in other hubs, was confirmed by reads of the
+            registries themselves, or by a second listing settle_minutes later. Queries may miss a new
+            device and still find a deleted one (seen).
     """
 
     record: Registration
@@ -112,14 +204,31 @@ class RecordEvidence:
     device: "HubRow | Unknown | None"
     other_hubs: tuple[HubKey, ...] = ()
     would_go: HubKey | None = None
+    confirmed: bool = False
+
+    @property
+    def resource(self) -> str:
+        """How findings name it."""
+        return f"registration:{self.record.key}"
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceEvidence:
-    """A device at a hub for which DPS has no record pointing there."""
+    """A device at a hub for which DPS has no record pointing there.
+
+    Attributes:
+        confirmed: whether both were read by id after the listings: the hub's registry has the device, and
+            DPS has no record of that id. A deleted group's records are in no listing.
+    """
 
     hub: HubKey
     device: HubRow
+    confirmed: bool = False
+
+    @property
+    def resource(self) -> str:
+        """How findings name it. Device ids are case-sensitive at a hub."""
+        return f"device:{self.hub}/{self.device.device_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +240,23 @@ class OrphanEvidence:
     record: Registration | None
     """As read by its id; None: it was not read."""
 
+    @property
+    def resource(self) -> str:
+        """How findings name it."""
+        return f"registration:{self.registration}"
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Totals of the run.
+    """Totals of the run. Where a listing did not end, what it gave: at least so many.
 
     Attributes:
-        key_digests: digest of each group key -> the groups that have it ("line-a/primary").
-        growth: by quota, what was added per day lately; missing where history does not tell.
+        by_hub: what each hub says of itself; it may lag, and need not fall after deletes.
+        listed: devices counted in a hub's own listing, of those hubs whose listing ended.
+        key_digests: digest of each group key (lifecycle.audit.key_quality.digest) -> the slots that have it
+            ("line-a/primary").
+        growth: by quota, what was added per day lately; missing where history does not tell. Names are those
+            of the counts, "ca_certificates", "linked_hubs", and "hub:" before a hub.
     """
 
     registrations: int
@@ -146,6 +264,7 @@ class Counts:
     symmetric_groups: int
     x509_groups: int
     by_hub: Mapping[HubKey, HubStatistics] = field(default_factory=dict)
+    listed: Mapping[HubKey, int] = field(default_factory=dict)
     key_digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     growth: Mapping[str, float] = field(default_factory=dict)
 
@@ -156,9 +275,10 @@ class OperationEvidence:
 
     Attributes:
         ledger_gaps: answers that could not be recorded, since the last run.
-        unconfirmed: recorded answers that DPS's records do not confirm.
+        unconfirmed: recorded answers that DPS's records do not confirm, once these had time to.
         policy_active: version that the store says is in force; "" none.
-        policy_seen: versions that decided lately, by the ledger.
+        policy_seen: versions that decided lately, by the ledger: since the last activation and an
+            instance's longest age of what it knows.
         jobs_late: kind of job -> how long its last end is past what its schedule promises.
         jobs_blocked: id of a job -> what stopped it.
         rotations_waiting: group -> what its rotation waits for.
@@ -177,9 +297,22 @@ class OperationEvidence:
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvidence:
-    """What came of calling a webhook as DPS would. `resource` is whose webhook it is."""
+    """What came of calling a webhook as DPS would.
+
+    Attributes:
+        resource: whose webhook it is, as findings name it.
+        status: of the answer; None: there was none.
+        problem: why DPS would not take the answer; "" if it would, or if it is this app's explicit reject.
+        seconds: how long it took.
+        with_key: whether the key was sent; without it, the call asks whether anybody may call.
+    """
 
     resource: str
     status: int | None
     problem: str
     seconds: float
+    with_key: bool = True
+
+
+def _first_name(hub: HubKey) -> str:
+    return hub.partition(".")[0]

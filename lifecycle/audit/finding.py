@@ -43,6 +43,8 @@ class Source(StrEnum):
     """Calls of the webhook, as DPS would make them; only on request."""
     HISTORY = "history"
     """Figures of earlier runs."""
+    CONFIGURATION = "configuration"
+    """This app's own webhook URL, by which its enrollments are told from others'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ class Check:
         id: stable for ever: "DPS-ALLOC-003".
         title: what is wrong when it finds something, in one line.
         severity: of its findings, unless one says otherwise.
-        needs: what must have been read completely.
+        needs: what must be known, or have been read completely, before it concludes anything.
+        reads: what else it looks at, piece by piece. Where that is incomplete, what was read counts, and the
+            check says that it did not see the rest.
         why: what happens to devices if it is left so.
         fix: the command that mends it, with {id} and the like in place of names.
         source: where the fact behind it is documented or was seen.
@@ -63,6 +67,7 @@ class Check:
     title: str
     severity: Severity
     needs: frozenset[Source]
+    reads: frozenset[Source]
     why: str
     fix: str
     source: str
@@ -72,7 +77,7 @@ class Check:
 class Finding:
     """One thing that is wrong.
 
-    Texts in `resource` and `evidence` may be a device's or a certificate's: hostile wherever they are shown.
+    A run has at most one finding of a check about a resource. Texts in `resource` and `evidence` may be a device's or a certificate's: hostile wherever they are shown.
     Nothing secret is in either.
 
     Attributes:

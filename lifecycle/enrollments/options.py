@@ -59,4 +59,5 @@ class Options:
 
     def given(self, *names: str) -> list[str]:
         """Which of these fields say something."""
-        return [name for name in names if getattr(self, name) not in (None, False)]
+        unsaid = {name: False if name in (*REMOVALS, "force") else None for name in names}
+        return [name for name in names if getattr(self, name) is not unsaid[name]]

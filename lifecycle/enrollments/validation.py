@@ -37,7 +37,8 @@ _HOST = re.compile(
 _VERSION = re.compile(r"(\d{4}-\d\d-\d\d)(-preview)?")
 _CA_NAME = re.compile(r"[!-~]{1,256}")
 _NOT_IN_NAMES = re.compile(r"[\x00-\x20\x7f-\x9f.$#]")
-_RESERVED = ("count", "metadata", "version")
+_RESERVED = ("count", "metadata")
+# TwinCollection has a "version" too, but the Azure CLI's own examples set a tag of that name.
 _DEPTH, _NAME_BYTES, _TEXT_BYTES = 10, 1024, 4096
 
 

@@ -159,8 +159,8 @@ _TROUBLES: Mapping[str, Verdict] = {
     "unreachable": Verdict(
         False,
         "nobody answers there",
-        "check the host name and that the app runs and is reachable from the Internet: DPS cannot call into a "
-        "private network",
+        "check the host name and that the app runs and is reachable from the Internet: DPS cannot call into "
+        "a private network",
     ),
     "silent": Verdict(
         False,
@@ -219,8 +219,8 @@ def _status(answered: WebhookReply, linked_hubs: Sequence[str]) -> Verdict:
     return Verdict(
         False,
         f"the webhook refuses{said}: the device's registration fails at once",
-        "403 is the policy's explicit reject, which a rule may mean for this enrollment; 400 and 413 name what "
-        "could not be read",
+        "403 is the policy's explicit reject, which a rule may mean for this enrollment; 400 and 413 name "
+        "what could not be read",
         400207,
     )
 
@@ -245,8 +245,8 @@ def _placed(answered: WebhookReply, linked_hubs: Sequence[str]) -> Verdict:
     if hub_key(host) not in {hub_key(each) for each in linked_hubs}:
         return Verdict(
             False,
-            f"it names {host[:80]!a}, which is none of the hubs it was offered; DPS takes only those (what the "
-            "device sees is unknown)",
+            f"it names {host[:80]!a}, which is none of the hubs it was offered; DPS takes only those (what "
+            "the device sees is unknown)",
             "look at the policy: `policy lint` and `explain`",
             400207,
         )

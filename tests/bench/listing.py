@@ -157,8 +157,12 @@ async def client_loop(ready: dict[str, Any], page: int, each_page: Callable[[int
         clock=SystemClock(),
         jitter=lambda: 0.0,
     )
-    async for each in client.individuals.pages(size=page):
-        each_page(len(each.items))
+    found = 0
+    async for _ in client.individuals.all(size=page):  # as every listing command does it
+        found += 1
+        if found == page:
+            each_page(found)
+            found = 0
     await connections.close()
 
 

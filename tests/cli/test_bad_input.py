@@ -91,7 +91,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str, str]] = {
     ),
     "tags with a dot in a name": ((*EDIT, "--tags", '{"a.b": 1}'), "--initial-twin-tags", "no space . $ #"),
     "tags with a dollar": ((*EDIT, "--tags", '{"$a": 1}'), "--initial-twin-tags", "no space . $ #"),
-    "tags called version": ((*NEW, "--tags", '{"version": "1"}'), "--initial-twin-tags", "version_dps"),
+    "tags called count": ((*NEW, "--tags", '{"count": 1}'), "--initial-twin-tags", "count_dps"),
     "tags with infinity": ((*EDIT, "--tags", '{"a": Infinity}'), "--initial-twin-tags", "finite"),
     "properties over 32 KB": (
         (*EDIT, "--props", "{" + ",".join(f'"a{n}": "{"x" * 4000}"' for n in range(9)) + "}"),

@@ -109,6 +109,18 @@ async def test_debug_shows_where_and_still_no_secret(rig: Rig) -> None:
     assert secret_of(rig.connection_string) not in ran.err
 
 
+@pytest.mark.parametrize(
+    "words", [("--login", "TEXT", "--bogus"), ("TEXT",), ("--top", "TEXT"), ("--login=TEXT", "x")]
+)
+async def test_a_command_line_that_cannot_be_parsed_is_not_repeated_with_its_secrets(
+    words: tuple[str, ...],
+) -> None:
+    secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="
+    text = f"HostName=x.example;SharedAccessKeyName=y;SharedAccessKey={secret}"
+    ran = await run("--debug", *LIST, *(word.replace("TEXT", text) for word in words))
+    assert (ran.code, secret in ran.err, "--help" in ran.err) == (2, False, True)
+
+
 async def test_only_errors_are_told_when_asked_for(rig: Rig) -> None:
     await azure(rig, lambda client: client.enrollment_group.create_or_update("g1", group("g1")))
     words = ("enrollment-group", "update", "--eid", "g1", "--ps", "enabled")

@@ -77,6 +77,12 @@ async def test_a_new_group_migrates_devices_and_is_no_edge_unless_told(rig: Rig)
     assert made["capabilities"] == {"iotEdge": False}
 
 
+async def test_an_edge_group_becomes_a_plain_one_again(rig: Rig) -> None:
+    await put(rig, "line-a", capabilities={"iotEdge": True})
+    assert (await rig.run(GROUP, "update", "--eid", "line-a", "--ee", "False", "--yes")).code == 0
+    assert (await read(rig, "line-a"))["capabilities"] == {"iotEdge": False}
+
+
 @pytest.mark.parametrize(
     ("policy", "hubs"),
     [("hashed", HUBS), ("geolatency", HUBS[:1]), ("static", HUBS[:1]), ("Hashed", ())],

@@ -4,12 +4,14 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from clients.connections import Connections
 from local.faults.rules import Fault, answered, dropped, halved, throttled
 
 FAULTS: dict[str, Fault] = {
@@ -68,6 +70,15 @@ class Handed:
 
     async def header(self, *, fresh: bool = False) -> str:
         return self._header
+
+
+@asynccontextmanager
+async def closing(connections: Connections) -> AsyncIterator[None]:
+    """Closes them at the end, also of a test that fails: else the server waits for them, and sockets leak."""
+    try:
+        yield
+    finally:
+        await connections.close()
 
 
 def no_jitter() -> float:

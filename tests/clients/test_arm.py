@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +29,7 @@ from tests.clients.stage import (
     Handed,
     QuickClock,
     StoppedError,
+    closing,
     every_fault,
     everything_logged,
     leaks,
@@ -84,12 +86,14 @@ async def plane(certificate: ServerCertificate, request: pytest.FixtureRequest) 
     resource = ProvisioningResource(dps, hub_locations={C: "northeurope"}, capacity=2)
     page = ArmPage([resource], issuer, world, behaviour=ArmBehaviour(show_default_allocation=request.param))
     connections = Connections(ca_file=certificate.ca_pem)
-    async with serve(faults.around("arm", page, shapes.arm), certificate) as address:
+    async with (
+        serve(faults.around("arm", page, shapes.arm), certificate) as address,
+        aclosing(dps),
+        closing(connections),
+    ):
         stage = Plane(None, connections, issuer, page.resource_id(resource), address.url, faults)  # type: ignore[arg-type]  # set in the next line
         stage.client = stage.other()
         yield stage
-        await connections.close()
-    await dps.aclose()
 
 
 def answering(*answers: httpx.Response) -> tuple[ArmClient, list[httpx.Request]]:

@@ -1,7 +1,7 @@
 """Canary registrations over TLS against the emulated DPS."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from tests.clients.stage import (
     CountingShare,
     QuickClock,
     StoppedError,
+    closing,
     every_fault,
     everything_logged,
     leaks,
@@ -72,21 +73,23 @@ async def stage_of(
     faults, clock, share = Faults(world), QuickClock(), CountingShare()
     dps = ProvisioningService("dps-x", hubs=hubs, world=world, limits=UNTHROTTLED)
     connections = Connections(ca_file=certificate.ca_pem)
-    async with serve(faults.around("dps", dps.asgi, shapes.dps), certificate) as address:
-        async with connect(address.url, certificate.client_context()) as http:
-            client = DeviceClient(
-                address.url,
-                dps.id_scope,
-                connections=connections,
-                share=share,
-                clock=clock,
-                jitter=no_jitter,
-                **options,
-            )
-            operator = ServiceClient(http, dps.connection_string(address.host))
-            yield Stage(client, operator, dps, faults, world, clock, share)
-        await connections.close()
-    await dps.aclose()
+    async with (
+        serve(faults.around("dps", dps.asgi, shapes.dps), certificate) as address,
+        aclosing(dps),
+        closing(connections),
+        connect(address.url, certificate.client_context()) as http,
+    ):
+        client = DeviceClient(
+            address.url,
+            dps.id_scope,
+            connections=connections,
+            share=share,
+            clock=clock,
+            jitter=no_jitter,
+            **options,
+        )
+        operator = ServiceClient(http, dps.connection_string(address.host))
+        yield Stage(client, operator, dps, faults, world, clock, share)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import copy
 import gc
 import pickle
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -44,6 +44,7 @@ from tests.clients.stage import (
     Handed,
     QuickClock,
     StoppedError,
+    closing,
     every_fault,
     everything_logged,
     leaks,
@@ -107,7 +108,11 @@ async def vault_of(certificate: ServerCertificate, behaviour: VaultBehaviour = Q
     faults, issuer, share = Faults(world), Issuer(world.clock), CountingShare()
     emulated = KeyVault(issuer, world, behaviour=behaviour)
     connections = Connections(ca_file=certificate.ca_pem)
-    async with serve(faults.around("vault", emulated, shapes.vault), certificate) as address:
+    async with (
+        serve(faults.around("vault", emulated, shapes.vault), certificate) as address,
+        aclosing(emulated),
+        closing(connections),
+    ):
         token = issuer.token(VAULT[0])
 
         def connect(token: str = token, share: CountingShare = share) -> VaultClient:
@@ -121,8 +126,6 @@ async def vault_of(certificate: ServerCertificate, behaviour: VaultBehaviour = Q
             )
 
         yield Vault(connect(), emulated, faults, share, address.url, token, certificate, connect)
-        await connections.close()
-    await emulated.aclose()
 
 
 @pytest.fixture

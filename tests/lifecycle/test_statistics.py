@@ -9,7 +9,9 @@ import pytest
 from allocation import LoadRow, read_fleet
 from clients.connections import Connections
 from clients.errors import TableUnavailable, Unavailable
+from clients.hubs import HubClient, HubShares
 from clients.ports import Table
+from lifecycle.rates import Rates
 from lifecycle.statistics import AT_ONCE, AskedHubs, Counted, count_devices
 from provisioning.hubs import HubKey
 from tests.clocks import HandClock
@@ -128,7 +130,14 @@ async def test_hubs_are_asked_over_their_service_api_for_all_their_devices() -> 
         )
 
     connections = Connections(transport=httpx.MockTransport(answer))
-    hubs = AskedHubs(Token(), connections, HandClock(), lambda: 0.5)
+    clock = HandClock()
+
+    def client(hub: HubKey, shares: HubShares) -> HubClient:
+        return HubClient(
+            hub, auth=Token(), connections=connections, shares=shares, clock=clock, jitter=lambda: 0.5
+        )
+
+    hubs = AskedHubs(Rates(clock), client)
     assert [await hubs.devices(hub) for hub in (A, B, A)] == [7, 7, 7]
     assert asked == [f"GET {hub}/statistics/devices" for hub in (A, B, A)]
     await connections.close()

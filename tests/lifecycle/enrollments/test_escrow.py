@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from clients.errors import Conflict, OutcomeUnknown
 from clients.vault_shapes import Absent, Secret, SecretValue, SecretVersion
-from lifecycle.enrollments.change import Kind
 from lifecycle.enrollments.escrow import escrow, secret_name
 from lifecycle.errors import NotEscrowed
 from tests.local.dps.rig import PRIMARY, SECONDARY, group
+
+if TYPE_CHECKING:
+    from lifecycle.enrollments.change import Kind
 
 HOST = "my-dps.azure-devices-provisioning.net"
 ids = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9\-._:]{0,126}[A-Za-z0-9]\Z")

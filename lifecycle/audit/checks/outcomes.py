@@ -1,0 +1,79 @@
+"""How checks are asked, and how they answer."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from lifecycle.audit.evidence import Around
+from lifecycle.audit.finding import JSON, Check, Finding, NotEvaluated, Outcome, Severity, Source
+from provisioning.documents import MalformedDocument
+
+E = TypeVar("E")
+
+NOTHING: tuple[Outcome, ...] = ()
+_NAME = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[E]):
+    """A check, and the pure function that looks at one piece of evidence for it."""
+
+    check: Check
+    look: Callable[[E, Around], Iterable[Outcome]]
+
+
+def sources(*names: Source) -> frozenset[Source]:
+    """What a check needs or reads."""
+    return frozenset(names)
+
+
+def ask(asked: tuple[Asked[E], ...], evidence: E, around: Around, resource: str) -> Iterator[Outcome]:
+    """Put one piece of evidence to every check whose needs are met.
+
+    A part of a document that is not as documented is not evaluated, by that check alone.
+    """
+    known = around.known
+    for each in asked:
+        if each.check.needs <= known:
+            try:
+                yield from each.look(evidence, around)
+            except MalformedDocument as error:
+                yield NotEvaluated(each.check.id, f"the document is not understood: {error}", resource)
+
+
+def found(
+    check: Check,
+    resource: str,
+    evidence: Mapping[str, JSON],
+    *,
+    severity: Severity | None = None,
+    **names: str,
+) -> tuple[Finding]:
+    """The finding of a check, with the names of its fix filled in, quoted for a shell."""
+    return (Finding(check.id, resource, severity or check.severity, evidence, command(check.fix, names)),)
+
+
+def unknown(check: Check, resource: str, reason: str) -> tuple[NotEvaluated]:
+    """That a check can conclude nothing of a resource."""
+    return (NotEvaluated(check.id, reason, resource),)
+
+
+def command(template: str, names: Mapping[str, str]) -> str:
+    """A fix with its names; a name that is not given stays in braces."""
+    return _NAME.sub(
+        lambda place: shlex.quote(names[place[1]]) if place[1] in names else place[0],
+        template,
+    )
+
+
+def days(since: datetime, until: datetime) -> int:
+    """Whole days from one moment to another; negative where the other is before."""
+    return (until - since).days
+
+
+def date(moment: datetime | None) -> str | None:
+    """A day, as findings show it."""
+    return None if moment is None else f"{moment:%Y-%m-%d}"
