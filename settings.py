@@ -71,6 +71,14 @@ def _https(text: str) -> str:
     return text.rstrip("/")
 
 
+def _chat(text: str) -> str:
+    if text:
+        parts = urlsplit(text)
+        if parts.scheme != "https" or not parts.hostname or parts.username or not text.isascii():
+            raise ValueError("set it to the https URL that Teams or Slack gave you, as it is")
+    return text
+
+
 def _dps_resource(text: str) -> str:
     if text and _RESOURCE.fullmatch(text) is None:
         raise ValueError(
@@ -250,6 +258,14 @@ TABLE = (
         "served elsewhere. Empty: those linked to DPS_RESOURCE_ID.",
         _hubs,
     ),
+    Setting(
+        "AUDIT_NOTIFY_URL",
+        "",
+        "Where a message goes of what an audit newly found: a Teams workflow's or Slack's webhook URL. "
+        "Who has it can post there: rather a Key Vault reference. Empty: nowhere.",
+        _chat,
+        secret=True,
+    ),
     Setting("STATISTICS_SCHEDULE", "0 * * * * *", "When the hubs' devices are counted (NCRONTAB).", str),
     Setting(
         "AVOID_HUBS_AFTER_MINUTES",
@@ -291,6 +307,7 @@ class Settings:
     ledger_keep_days: float = 90.0
     retention_schedule: str = "0 41 * * * *"
     hubs: Mapping[HubKey, str] = field(default_factory=dict)
+    audit_notify_url: str = field(default="", repr=False)
     statistics_schedule: str = "0 * * * * *"
     avoid_hubs_after_minutes: float = 0.0
     ca_file: Path | None = None

@@ -28,11 +28,11 @@ class FleetHub(_Strict):
 
     name: Name = Field(description="Host name of the hub.")
     state: HubState | None = Field(
-        None,
+        default=None,
         description="`open`, `cordoned`, `draining` or `disabled`, for the draft alone. Left out: as it is.",
     )
     devices: int | None = Field(
-        None, ge=0, description="How many devices it has, on both sides. Left out: as last counted."
+        default=None, ge=0, description="How many devices it has, on both sides. Left out: as last counted."
     )
 
 
@@ -40,10 +40,10 @@ class FleetFile(_Strict):
     """What a simulation imagines of the fleet."""
 
     linked: tuple[Name, ...] | None = Field(
-        None,
+        default=None,
         description="The hubs that DPS would link, for the draft alone, in place of those each device names.",
     )
-    hubs: tuple[FleetHub, ...] = Field((), description="Hubs that are otherwise than they are.")
+    hubs: tuple[FleetHub, ...] = Field(default=(), description="Hubs that are otherwise than they are.")
 
     @property
     def linked_hubs(self) -> Mapping[HubKey, str] | None:
@@ -72,9 +72,10 @@ def read_fleet_file(text: str) -> FleetFile:
     Raises:
         PolicyError: it is none; names each path and what is wrong.
     """
-    raw = read_text(text)
     try:
-        return FleetFile.model_validate(raw)
+        return FleetFile.model_validate(read_text(text))
+    except PolicyError as error:
+        raise PolicyError(f"fleet file: {str(error).removeprefix('policy: ')}") from None
     except ValidationError as error:
         told = sorted(
             {

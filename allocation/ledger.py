@@ -180,6 +180,24 @@ class Ledger:
         async for row in self._table.scan(_listing(dps)):
             yield key(dps_field(dps), "group", row.key)
 
+    async def of_partition(
+        self, dps: str, partition: str, *, start: str = "", latest: bool = False
+    ) -> AsyncIterator[Entry]:
+        """Every answer in one of `partitions`, by device, and of each device latest first.
+
+        Args:
+            dps: the DPS.
+            partition: which.
+            start: a row's key, or any text: what lies before it is left out. To go on after a device whose
+                entry was read, its `row.key` up to the first `|`, and AFTER.
+            latest: only the latest answer to each device.
+
+        Raises:
+            TableUnavailable: no usable answer.
+        """
+        async for entry in self._read(dps, partition, latest=latest, start=start):
+            yield entry
+
     async def confirm(self, entry: Entry, hub: HubKey, at: datetime) -> None:
         """Note on an entry that was read what DPS's own records say of the device.
 

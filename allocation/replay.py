@@ -7,6 +7,7 @@ policy that reads it is told so (Undecidable).
 import csv
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from allocation import request
@@ -228,20 +229,7 @@ def of_entry(entry: Entry) -> Device:
     except ValueError:
         return Undecidable(FACTS)
     hub = entry.confirmed_hub or entry.hub
-    return facts if hub is None or hub == facts.current_hub else _on(facts, hub)
-
-
-def _on(facts: Facts, hub: HubKey) -> Facts:
-    return Facts(
-        dps=facts.dps,
-        registration_id=facts.registration_id,
-        registration=facts.registration,
-        linked_hubs=facts.linked_hubs,
-        current_hub=hub,
-        enrollment_kind=facts.enrollment_kind,
-        enrollment_id=facts.enrollment_id,
-        evidence=facts.evidence,
-    )
+    return facts if hub is None or hub == facts.current_hub else replace(facts, current_hub=hub)
 
 
 class Enrolled:

@@ -10,12 +10,25 @@ from typing import Annotated, Any, cast
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cli import completion, enrollment, enrollment_group
+from cli import (
+    certificates,
+    completion,
+    device,
+    documents,
+    enrollment,
+    enrollment_group,
+    escrow,
+    hub,
+    policy,
+    webhook,
+)
 from cli.confirm import OnlyShown
 from cli.connect import Session
 from cli.errors import ExitCode, Usage, exit_code, paragraph
+from cli.explain import explain
 from cli.options import Everywhere, any_case
 from cli.output import Format, Output
+from cli.simulate import simulate
 from cli.terminal import Terminal
 from cli.values import text_or_file
 from clients.dps import API_VERSION
@@ -38,8 +51,18 @@ def application() -> App:
         config=any_case,
         help_format="plaintext",
     )
-    root.command(enrollment_group.app())
-    root.command(enrollment.app())
+    groups, individuals = enrollment_group.app(), enrollment.app()
+    certificates.register(groups, individuals)
+    root.command(groups)
+    root.command(individuals)
+    root.command(device.app())
+    root.command(webhook.app())
+    root.command(escrow.app())
+    documents.register(root)
+    root.command(policy.app())
+    root.command(hub.app())
+    root.command(explain)
+    root.command(simulate)
     root.command(completion.app(root))
 
     @root.meta.default

@@ -115,22 +115,26 @@ def _step(*, promote: bool, retire: bool, status: bool) -> roll.Step | None:
 
 
 async def _roll(
-    noun: Noun[E], enrollment_id: str, new: roll.New | None, step: roll.Step | None, confirmation: Confirmation
+    noun: Noun[E],
+    enrollment_id: str,
+    new: roll.New | None,
+    step: roll.Step | None,
+    confirmation: Confirmation,
 ) -> None:
     name = validation.known_id(enrollment_id, "enrollment_id")
     terminal = noun.session.terminal
     if step is not None:
         if new is None:
             raise Usage(
-                "--certificate-path: name the new certificate (or --ca-name) in every step: it says which of two "
-                "is the new one"
+                "--certificate-path: name the new certificate (or --ca-name) in every step: it says which of "
+                "two is the new one"
             )
 
         async def consent(planned: changes.EnrollmentChange) -> None:
             await confirmation.ask(f"{_DOES[step]} of {noun.what} {name}", planned.diff)
 
         made = await changes.change(
-            noun.documents, name, roll.edit(step, new), consent=consent, webhook_url=webhook_url(noun.session)
+            noun.documents, name, roll.edit(step, new), consent=consent, webhook_url=noun.session.own_webhook
         )
         if not made.diff:
             terminal.note("this step was done already; nothing was sent")
@@ -156,11 +160,3 @@ def _told(credential: roll.Credential | None) -> dict[str, Any] | None:
         return None
     every = {"name": credential.name, "subject": credential.subject, "expires": credential.expires}
     return {name: value for name, value in every.items() if value is not None}
-
-
-def webhook_url(session: Session) -> str | None:
-    """This app's webhook with its key, for reads that mask it; None where settings do not say both."""
-    from lifecycle.enrollments.webhook import with_key  # noqa: PLC0415 - only where it is set
-
-    settings = session.settings
-    return with_key(settings.webhook_url, settings.webhook_key) if settings.webhook_url and settings.webhook_key else None

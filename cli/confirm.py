@@ -39,7 +39,7 @@ class Confirmation:
             OnlyShown: it is a dry run.
             NotConsented: no, or nobody there to ask.
         """
-        self._show(action, differences)
+        self.show(action, differences)
         if self._dry_run:
             raise OnlyShown(f"--dry-run: it would {action}; nothing was changed")
         if self._yes:
@@ -52,7 +52,8 @@ class Confirmation:
         if answer.lower() not in ("y", "yes"):
             raise NotConsented(f"not agreed to {action}; nothing was changed")
 
-    def _show(self, action: str, differences: Sequence[Difference]) -> None:
+    def show(self, action: str, differences: Sequence[Difference]) -> None:
+        """What is about to be done and what it changes, on stderr."""
         from rich.text import Text  # noqa: PLC0415 - rich takes a while to load
 
         console = self._terminal.err()

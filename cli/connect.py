@@ -54,7 +54,6 @@ class Session:
 
     Attributes:
         environment: the settings as texts, and whatever else is set.
-        state: the state file of a stack on this machine.
     """
 
     def __init__(
@@ -87,7 +86,6 @@ class Session:
         self.clock = SystemClock()
         self.settings = Settings.read(environment)
         self.environment: Mapping[str, str] = environment
-        self.state = connection.state
         self._connection = connection
         self._verbose = verbose
         self.wiring = Wiring(self.settings, self.clock)
@@ -125,8 +123,19 @@ class Session:
             self.terminal.note(
                 f"working on {host} by {'an Entra login' if isinstance(auth, TokenAuth) else 'key'}"
             )
+        return self._dps(host, auth, UnpacedShare())
+
+    def dps_under(self, share: RateShare) -> DpsClient:
+        """The DPS, called under a share of its rate.
+
+        Raises:
+            Usage: as `dps`.
+        """
+        return self._dps(*self._way_in(), share)
+
+    def _dps(self, host: str, auth: Auth, share: RateShare) -> DpsClient:
         try:
-            return self.wiring.dps(UnpacedShare(), host=host, auth=auth)
+            return self.wiring.dps(share, host=host, auth=auth)
         except NotSendable as error:
             raise Usage(f"--dps-name: {error}") from None
 
@@ -146,6 +155,16 @@ class Session:
         if vault is None:
             raise Usage("VAULT_URL is not set; set it to https://NAME.vault.azure.net")
         return vault
+
+    @property
+    def own_webhook(self) -> str | None:
+        """This app's webhook with its key, for reads that mask it; None where settings do not say both."""
+        from lifecycle.enrollments.webhook import with_key  # noqa: PLC0415 - for few commands
+
+        settings = self.settings
+        if not (settings.webhook_url and settings.webhook_key):
+            return None
+        return with_key(settings.webhook_url, settings.webhook_key)
 
     def _way_in(self) -> tuple[str, Auth]:
         connection, settings = self._connection, self.settings

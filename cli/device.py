@@ -11,10 +11,11 @@ from cli.connect import Session
 from cli.enrollments import new_key
 from cli.errors import Incomplete, Missing
 from cli.options import DryRun, Injected, Yes
-from cli.places import Hubs, decisions, hubs_or_note
+from cli.places import places
+from cli.state import State
 from cli.values import certificate_file
 from clients.errors import ClientError
-from lifecycle.enrollments import at_dps, devices, revocation, validation
+from lifecycle.enrollments import devices, revocation, validation
 from lifecycle.enrollments.certificates import CertificateRules, certificate
 from lifecycle.enrollments.diff import Difference
 from provisioning.enrollments import IndividualEnrollment
@@ -28,11 +29,14 @@ DeviceId = Annotated[
 async def show(registration_id: DeviceId, *, session: Injected[Session]) -> None:
     """Show all that is known of a device: enrollment, registration, hub identities, the last decision."""
     name = validation.known_id(registration_id, "registration_id")
-    places = await _places(session)
-    found = await devices.look(places, name)
+    found = await devices.look(await places(session), name)
     result = _told(found)
     result["lastDecision"] = await _last_decision(session, name)
-    if found.enrollment is None and found.record is None and not any(each.device for each in found.identities):
+    if (
+        found.enrollment is None
+        and found.record is None
+        and not any(each.device for each in found.identities)
+    ):
         raise Missing(f"neither the DPS nor any hub that was asked knows a device {name}")
     session.output.one(result)
 
@@ -74,13 +78,13 @@ async def revoke(
         if differences:
             await confirmation.ask(f"revoke device {name}", differences)
 
-    places = await _places(session)
-    done = await devices.revoke(places, name, blocking, at=session.now, why=reason, consent=consent)
+    where = await places(session)
+    done = await devices.revoke(where, name, blocking, at=session.now, why=reason, consent=consent)
     _write(session, done)
     if done.pending:
         session.terminal.note(
-            "a registration of it is under way and may yet make an identity: run this again when it has ended, "
-            "in eight minutes at most"
+            "a registration of it is under way and may yet make an identity: run this again when it has "
+            "ended, in eight minutes at most"
         )
     if not done.whole:
         raise Incomplete(f"{name} is kept out by the DPS, but not at every hub: see above, and run it again")
@@ -97,12 +101,12 @@ async def readmit(
         if differences:
             await confirmation.ask(f"readmit device {name}", differences)
 
-    done = await devices.readmit(await _places(session), name, consent=consent)
+    done = await devices.readmit(await places(session), name, consent=consent)
     _write(session, done)
     if done.enrollment == "enabled":
         session.terminal.note(
-            "its individual enrollment was not made by revoke, so it was enabled and stays; if it only kept the "
-            "device out, delete it with `enrollment delete`"
+            "its individual enrollment was not made by revoke, so it was enabled and stays; if it only kept "
+            "the device out, delete it with `enrollment delete`"
         )
     if not done.whole:
         raise Incomplete(f"{name} is still kept out by the DPS: a hub failed, see above; run it again")
@@ -114,14 +118,6 @@ def app() -> App:
     for command in (show, revoke, readmit):
         noun.command(command)
     return noun
-
-
-async def _places(session: Session) -> devices.Places:
-    hubs = Hubs(session)
-    linked = hubs_or_note(session, await hubs.linked())
-    return devices.Places(
-        at_dps.individuals(session.dps), session.dps.registrations, hubs.client, linked
-    )
 
 
 def _told(found: devices.Device) -> dict[str, Any]:
@@ -158,8 +154,9 @@ async def _last_decision(session: Session, name: str) -> dict[str, Any] | None:
     if not session.settings.state_tables:
         session.terminal.note("STATE_TABLES is not set, so no ledger can say what was last decided")
         return None
+    state = State(session, None)
     try:
-        async for each in decisions(session, name):
+        async for each in state.ledger.history(state.dps, name):
             return _decision(each)
     except ClientError as error:
         session.terminal.note(f"the ledger cannot be read: {error}")

@@ -8,6 +8,7 @@ from cli import enrollments, registrations
 from cli.confirm import Confirmation
 from cli.connect import Session
 from cli.deletion import DiscardKeys, delete_enrollment
+from cli.escrow import FromEscrow, with_kept_keys
 from cli.filters import EnrollmentFilters, Top, kept
 from cli.options import (
     DryRun,
@@ -43,6 +44,7 @@ async def create(
     ],
     shared: Shared = _SHARED,
     device: OneDevice = _DEVICE,
+    from_escrow: FromEscrow = False,
     show_keys: ShowKeys = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -56,6 +58,8 @@ async def create(
         options,
         enrollments.rules(session, options, authority=False),
     )
+    if from_escrow:
+        document = await with_kept_keys(session, "individual", document)
     confirmation = Confirmation(session.terminal, yes=yes, dry_run=dry_run)
     noun = enrollments.individuals(session)
     await enrollments.create(noun, document, confirmation, show_keys=said(show_keys) or False)

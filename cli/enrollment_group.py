@@ -10,6 +10,7 @@ from cli.confirm import Confirmation
 from cli.connect import Session
 from cli.deletion import DiscardKeys, delete_enrollment
 from cli.errors import Usage
+from cli.escrow import FromEscrow, with_kept_keys
 from cli.filters import EnrollmentFilters, RegistrationFilters, Top, kept
 from cli.options import (
     AuthorityNames,
@@ -37,6 +38,7 @@ async def create(
     enrollment_id: GroupId,
     shared: Shared = _SHARED,
     names: AuthorityNames = _NAMES,
+    from_escrow: FromEscrow = False,
     show_keys: ShowKeys = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -45,6 +47,8 @@ async def create(
     """Create an enrollment group. Without certificates and CA names it attests by symmetric keys."""
     options = enrollments.options_of(session, shared, names)
     document = build.new_group(enrollment_id, options, enrollments.rules(session, options, authority=True))
+    if from_escrow:
+        document = await with_kept_keys(session, "group", document)
     confirmation = Confirmation(session.terminal, yes=yes, dry_run=dry_run)
     noun = enrollments.groups(session)
     await enrollments.create(noun, document, confirmation, show_keys=said(show_keys) or False)

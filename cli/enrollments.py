@@ -127,7 +127,9 @@ async def update(
         warn_of_webhook(noun.session, planned.after or {})
         await confirmation.ask(f"change {noun.what} {name}", planned.diff)
 
-    made = await changes.change(noun.documents, name, edit, consent=consent, etag=etag)
+    made = await changes.change(
+        noun.documents, name, edit, consent=consent, etag=etag, webhook_url=noun.session.own_webhook
+    )
     if not made.diff:
         noun.session.terminal.note(f"{noun.what} {name} is like that already; nothing was sent")
     await show(noun, name, show_keys=show_keys)

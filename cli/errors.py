@@ -10,6 +10,7 @@ CliError
 
 from enum import IntEnum
 
+from allocation.errors import AllocationError, NotStored, Overtaken
 from clients.errors import (
     ClientError,
     Conflict,
@@ -19,6 +20,7 @@ from clients.errors import (
     OutcomeUnknown,
     Overwritten,
     PreconditionFailed,
+    TableUnavailable,
     Throttled,
     Unavailable,
 )
@@ -91,15 +93,18 @@ class Incomplete(CliError):
 _CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (
     ((Usage, InvalidOption, SettingsError, NotSendable, KeyFormatError), ExitCode.USAGE),
     (NotConsented, ExitCode.NOT_CONSENTED),
-    ((Missing, NoSuchEnrollment, NotFound), ExitCode.MISSING),
+    ((Missing, NoSuchEnrollment, NotFound, NotStored), ExitCode.MISSING),
     (OutcomeUnknown, ExitCode.UNKNOWN),
     (
-        (ChangedMeanwhile, EnrollmentMoved, AlreadyThere, PreconditionFailed, Conflict, Overwritten),
+        (
+            *(ChangedMeanwhile, EnrollmentMoved, AlreadyThere, PreconditionFailed, Conflict, Overwritten),
+            Overtaken,
+        ),
         ExitCode.MOVED,
     ),
-    ((Throttled, Unavailable), ExitCode.TRY_AGAIN),
+    ((TableUnavailable, Throttled, Unavailable), ExitCode.TRY_AGAIN),
     (NoCredential, ExitCode.FAILED),
-    ((CliError, ClientError, LifecycleError), ExitCode.FAILED),
+    ((AllocationError, CliError, ClientError, LifecycleError), ExitCode.FAILED),
 )
 
 

@@ -88,6 +88,23 @@ class Terminal:
         line = os.read(self.stdin.fileno(), 1024)  # a terminal hands over one line
         return line.decode(errors="replace").strip() if line else None
 
+    async def ask_secret(self, question: str) -> str | None:
+        """What a person types unseen; None: there is nobody to ask."""
+        if not (self.stdin.isatty() and self.stderr.isatty()):
+            return None
+        import termios  # noqa: PLC0415 - not on every system, and only needed to ask unseen
+
+        terminal = self.stdin.fileno()
+        before = termios.tcgetattr(terminal)
+        unseen = [*before]
+        unseen[3] &= ~termios.ECHO
+        termios.tcsetattr(terminal, termios.TCSADRAIN, unseen)
+        try:
+            return await self.ask(question)
+        finally:
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+            self.stderr.write("\n")
+
     def _console(self, stream: TextIO, width: int | None) -> "Console":
         from cli.console import Console  # noqa: PLC0415 - as above
 

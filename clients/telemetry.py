@@ -25,6 +25,12 @@ EVENTS: Mapping[str, str] = {
     "job_unreadable": "a job of another version of this app was left alone",
     "job_unswept": "parts of an ended job's checkpoint are left; they go with its history",
     "jobs_off": "jobs are due and the kill switch is set: by whom and why",
+    "audit_finding": "a finding of an audit: how bad, new or recurring, who suppressed it, evidence, fix",
+    "audit_finding_gone": "an earlier audit found it, this one not: resolved, or unclear if not all was read",
+    "audit_told": "an audit ended: its findings, counted",
+    "audit_untold": "an audit ended and could not be told of: its report is there all the same",
+    "audit_notified": "a message of what an audit newly found was taken by the chat",
+    "audit_not_notified": "the chat did not take the message: its status, or why there is no answer",
     "measures": "count, sum, least and most of each metric over the past minute",
 }
 """Every event this app writes, and what it means."""
@@ -40,6 +46,9 @@ _LEVELS: Mapping[str, int] = {
     "ledger_gap": logging.WARNING,
     "hub_not_counted": logging.WARNING,
     "hubs_unknown": logging.WARNING,
+    "audit_finding": logging.WARNING,
+    "audit_untold": logging.ERROR,
+    "audit_not_notified": logging.WARNING,
 }
 
 FLUSH_SECONDS = 60.0

@@ -14,6 +14,7 @@ LifecycleError
     CheckpointTooLarge  a checkpoint beyond what is kept
     CheckpointLost      a checkpoint's parts are not what its row says
     UnreadableJob       a row of the jobs' table that this version does not understand
+    RunLost             rows that a run of the audit wrote are gone
     NoShare             a kind of work has no share of a service's rate
     EnrollmentError     of one enrollment, which is named
         NoSuchEnrollment    there is none of that id
@@ -22,6 +23,11 @@ LifecycleError
         MaskedWebhook       its webhook's key cannot be read, and writing it back would destroy it
         NotEscrowed         its keys are not safe in the vault, so it was not deleted
         NotVerified         what is read back is not what was written
+    RotationError       of the rotation of a group's keys
+        NotAdopted          nobody has said yet which of the group's slots is in use
+        RotationRefused     where the rotation stands does not allow what is asked
+        RotationMoved       its row kept changing while a command tried to change it
+    NotAnEvent          what was delivered is no event that can be read
     InvalidOption       what is asked of an enrollment cannot be; nothing was sent (also a ValueError)
         FileRefused         a file of enrollments cannot be used
 """
@@ -85,6 +91,10 @@ class UnreadableJob(LifecycleError):
 
 class NoShare(LifecycleError, LookupError):
     """A kind of work has no share of a service's rate: it must not call it."""
+
+
+class RunLost(LifecycleError):
+    """Rows that a run of the audit wrote, and needs to go on, are gone. It must begin anew."""
 
 
 class EnrollmentError(LifecycleError):
@@ -157,6 +167,36 @@ class NotEscrowed(EnrollmentError):
 
     def __init__(self, kind: str, enrollment_id: str, problem: str) -> None:
         super().__init__(kind, enrollment_id, f"{problem}; it was not deleted")
+
+
+class RotationError(LifecycleError):
+    """Of the rotation of a group's keys."""
+
+
+class NotAdopted(RotationError):
+    """Nobody has said yet which of the group's slots is in use."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(
+            f"enrollment group {group[:128]!a} is in no rotation: say which slot is in use with `rotate adopt`"
+        )
+        self.group = group
+
+
+class RotationRefused(RotationError):
+    """Where the rotation stands does not allow what is asked; nothing was changed."""
+
+    def __init__(self, group: str, problem: str, fix: str) -> None:
+        super().__init__(f"enrollment group {group[:128]!a} {problem}; {fix}")
+        self.group = group
+
+
+class RotationMoved(RotationError):
+    """The row kept changing while a command tried to change it, or another worker has taken it over."""
+
+
+class NotAnEvent(LifecycleError, ValueError):
+    """What was delivered is no event that can be read: names the member. It stays so: acknowledge it."""
 
 
 class InvalidOption(LifecycleError, ValueError):

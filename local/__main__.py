@@ -86,7 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE",
         help="a verified CA certificate of the DPS (PEM), for X.509 enrollment groups; repeatable, up to 25",
     )
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="the webhook's allocation policy (JSON)")
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        metavar="FILE",
+        help="the webhook's policy while none is activated (YAML or JSON)",
+    )
     parser.add_argument("--dps-name", metavar="NAME", help="(default: that of the store, or local-dps)")
     parser.add_argument(
         "--role",

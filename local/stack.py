@@ -53,6 +53,7 @@ class Options:
         registrations: how many registration records there are from the start, unless a store has some.
         enrollments: how many individual enrollments, likewise.
         app: the folder of the Functions app.
+        settings: app settings beside, or in place of, those that say where everything is.
         event_functions: its functions that get events of hubs and vault; those it does not have are
             passed over.
         roles: what the managed identity, and so the app, may do with its tokens.
@@ -74,6 +75,7 @@ class Options:
     registrations: int = 0
     enrollments: int = 0
     app: Path = ROOT
+    settings: Mapping[str, str] = field(default_factory=dict)
     event_functions: tuple[EventFunction, ...] = EVENT_FUNCTIONS
     roles: tuple[Role, ...] = EVERYTHING
     store: Store | None = None
@@ -224,7 +226,7 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
             folder=folder / "functions",
             python=sys.executable,
             port=_port(options.functions_port, head, "functions"),
-            settings=_settings(options, cloud, folder),
+            settings=_settings(options, cloud, folder, certificate.ca_pem, tables.connection_string),
             app=options.app,
             clock_ahead=clock.ahead,
         )
@@ -289,9 +291,21 @@ def _seed(options: Options, cloud: Cloud, head: Head | None, tell: Callable[[str
         tell(f"seeded: {options.registrations:,} registrations, {options.enrollments:,} enrollments")
 
 
-def _settings(options: Options, cloud: Cloud, folder: Path) -> dict[str, str]:
-    """The app settings."""
-    settings = {"APP_ROLE": "all", **cloud.identity}
+def _settings(options: Options, cloud: Cloud, folder: Path, ca: Path, tables: str) -> dict[str, str]:
+    """The app settings: where everything is. Holds secrets."""
+    settings = {
+        "APP_ROLE": "all",
+        **cloud.identity,
+        "CA_FILE": str(ca.absolute()),
+        "STATE_TABLES": tables,
+        "DPS_HOST": cloud.dps_address.host,
+        "DPS_RESOURCE_ID": cloud.dps_resource,
+        "ARM_URL": cloud.arm_address.url,
+        "VAULT_URL": cloud.vault_address.url,
+        # Nothing may go to the real hubs of these names.
+        "HUBS": ",".join(f"{name}={hub.address.url}" for name, hub in cloud.hubs.items()),
+        **options.settings,
+    }
     text = options.policy
     if text is None and options.policy_by_weights:
         weights = [{"name": hub.host_name, "weight": hub.allocation_weight} for hub in cloud.dps.hubs]

@@ -94,14 +94,14 @@ def read(certificate: Certificate) -> Reading:
     try:
         blocks = _blocks(certificate.text)
         found = [_parsed(each) for each in blocks]
-        described = [one for one in found if _described(one, certificate)]
+        described = [_reading(one) for one in found if _described(one, certificate)]
     except Exception:  # noqa: BLE001 - what a hostile certificate makes the parser raise is open-ended
         return replace(told, problem="its text cannot be read as a certificate")
     if not described:
         return replace(
             told, held=len(blocks), problem="its text is not the certificate that the service describes"
         )
-    return replace(_reading(described[0]), held=len(blocks))
+    return replace(described[0], held=len(blocks))
 
 
 def read_der(der: bytes | None, expires: datetime | None) -> Reading:

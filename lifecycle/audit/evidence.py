@@ -1,18 +1,25 @@
 """What checks read: plain values that a run gathers and tests can write down."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Literal
 
 from allocation import CompiledPolicy, FleetView
 from clients.arm import CaCertificate, DpsPage, LinkedHub, Unknown
 from clients.hubs import HubRow, HubStatistics
+from lifecycle.audit import webhook_address
 from lifecycle.audit.finding import Source
-from provisioning.enrollments import EnrollmentGroup, IndividualEnrollment
-from provisioning.hubs import HubKey
+from lifecycle.audit.webhook_address import Address
+from provisioning.enrollments import EnrollmentGroup, IndividualEnrollment, InitialTwin
+from provisioning.hubs import HubKey, hub_key
 from provisioning.keys import SymmetricKeys
 from provisioning.registrations import Registration, RegistrationKey
+
+NO_HOST = re.compile(r"[,;\s\[\]\"'{}]")
+"""What host names never hold, and lists written as one text do."""
 
 Standing = Literal["linked", "unlinked", "unclear"]
 
@@ -66,6 +73,7 @@ class Around:
         webhook: this app's webhook URL without its key; "" if not configured.
         known: the complete sources, less those that the values here show to be unknown.
         linked: the linked hubs; None: not known, which an empty list is too.
+        ours: this app's webhook URL taken apart; None: not configured.
     """
 
     dps: str
@@ -79,6 +87,7 @@ class Around:
     webhook: str
     known: frozenset[Source] = field(init=False, repr=False, compare=False)
     linked: Mapping[HubKey, LinkedHub] | None = field(init=False, repr=False, compare=False)
+    ours: Address | None = field(init=False, repr=False, compare=False)
     _missing: Mapping[Source, str] = field(init=False, repr=False, compare=False)
     _first_names: frozenset[str] = field(init=False, repr=False, compare=False)
 
@@ -91,6 +100,7 @@ class Around:
         put = object.__setattr__  # derived once: a check is asked a million times
         put(self, "_missing", missing)
         put(self, "linked", linked)
+        put(self, "ours", webhook_address.address(self.webhook))
         put(self, "known", frozenset(known - missing.keys()))
         put(self, "_first_names", frozenset(_first_name(hub) for hub in linked or ()))
 
@@ -105,6 +115,10 @@ class Around:
         if hub in self.linked:
             return "linked"
         return "unclear" if _first_name(hub) in self._first_names else "unlinked"
+
+    def is_ours(self, address: Address) -> bool:
+        """Whether a webhook is this app's. False where this app's own is not known."""
+        return self.ours is not None and webhook_address.is_same(address, self.ours, self.dps)
 
     def why_not(self, source: Source) -> str:
         """Why a source is not known."""
@@ -152,7 +166,7 @@ class VaultSecret:
     holds: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what several checks ask is worked out once
 class EnrollmentEvidence:
     """One enrollment and what belongs to it.
 
@@ -178,6 +192,31 @@ class EnrollmentEvidence:
     def group(self) -> bool:
         """Whether it is a group's."""
         return isinstance(self.enrollment, EnrollmentGroup)
+
+    @cached_property
+    def address(self) -> Address | None:
+        """The webhook that chooses its hubs; None where there is none, or none that can be understood.
+
+        Raises:
+            MalformedDocument: that part of the document is not as documented. So do `twin` and `hubs`.
+        """
+        return webhook_address.in_use(self.enrollment)
+
+    @cached_property
+    def twin(self) -> InitialTwin:
+        """What its devices' twins start with."""
+        return self.enrollment.initial_twin
+
+    @cached_property
+    def hubs(self) -> tuple[HubKey, ...]:
+        """The hubs that it names, each once; several in one text are none."""
+        names = self.enrollment.iot_hubs
+        return tuple(dict.fromkeys(hub_key(name) for name in names if not NO_HOST.search(name.strip())))
+
+    @property
+    def noun(self) -> str:
+        """How commands name its kind."""
+        return "enrollment-group" if self.group else "enrollment"
 
     @property
     def resource(self) -> str:

@@ -77,8 +77,8 @@ class Check:
 class Finding:
     """One thing that is wrong.
 
-    A run has at most one finding of a check about a resource. Texts in `resource` and `evidence` may be a device's or a certificate's: hostile wherever they are shown.
-    Nothing secret is in either.
+    A run has at most one finding of a check about a resource. Texts in `resource` and `evidence` may be a
+    device's or a certificate's: hostile wherever they are shown. Nothing secret is in either.
 
     Attributes:
         check: id of the check.

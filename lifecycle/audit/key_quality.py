@@ -15,7 +15,7 @@ SAMPLES = frozenset(
         "1bfc63c81898767b35bdda1293636324146cabd3bb85b16c716927b121506f7c",
     }
 )
-"""Digests of the keys that DPS's documentation prints: two groups' keys, and device keys derived from them."""
+"""Digests of the keys that DPS's documentation prints: two groups', and device keys derived from them."""
 
 _ENOUGH_BITS = 128
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -40,8 +40,9 @@ def is_sample(key: SymmetricKey) -> bool:
 def predictable(key: SymmetricKey) -> str:
     """Why a key was not drawn at random; "" if it may have been.
 
-    Each reason is one that a random key has with a probability below 10^-7, so a drawn key is never blamed;
-    a key made from a passphrase may pass.
+    Each reason is one that random bytes have with a probability below 10^-6, so a drawn key is not blamed; a
+    key made from a passphrase may pass. Random bytes that were turned to Base64 before they became the key
+    pass too, unless they happen to be as short and as free of digits as words.
     """
     content = _bytes(key)
     size = len(content)
@@ -49,10 +50,13 @@ def predictable(key: SymmetricKey) -> str:
         return "its bytes count up, down, or are all the same"
     if any(content[period:] == content[:-period] for period in range(1, size // 2 + 1)):
         return "it repeats a shorter key"
-    if len(set(content)) < min(size, 64) // 2:
-        return f"it has only {len(set(content))} different bytes"
-    if all(byte in _PRINTABLE for byte in content) and _text_bits(content) < _ENOUGH_BITS:
+    text = all(byte in _PRINTABLE for byte in content)
+    if text and _text_bits(content) < _ENOUGH_BITS:
         return "it is a short text in place of random bytes"
+    alphabet = 16 if all(byte in _HEX for byte in content) else 64 if text else 256
+    expected = alphabet * (1 - (1 - 1 / alphabet) ** size)
+    if len(set(content)) < expected / 2:
+        return f"it has only {len(set(content))} different bytes"
     return ""
 
 

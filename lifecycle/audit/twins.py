@@ -10,9 +10,9 @@ TAGS_BYTES, DESIRED_BYTES = 8 * 1024, 32 * 1024
 """Most that a hub takes (documented)."""
 
 DEPTH, NAME_BYTES, TEXT_BYTES = 10, 1024, 4096
-"""Most levels of objects, bytes of a name and of a text (documented)."""
+"""Most levels of objects below a section, bytes of a name and of a text (documented)."""
 
-NESTS = ("additional_properties", "additionalProperties")
+NEST = "additional_properties"
 
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f.$ ]")
 _RESERVED = ("count", "metadata", "version")
@@ -37,12 +37,12 @@ def refused(twin: InitialTwin) -> str:
 
 def nested(twin: InitialTwin) -> dict[str, int]:
     """How deep each section is wrapped in additional_properties; sections that are not are left out."""
-    found = {}
+    found: dict[str, int] = {}
     for section, value in (("tags", twin.tags), ("desired", twin.desired)):
         depth, inner = 0, value
-        while isinstance(inner, Mapping) and (name := next((n for n in NESTS if n in inner), None)):
-            depth, inner = depth + 1, inner[name]
-        if depth and isinstance(value[next(n for n in NESTS if n in value)], Mapping):
+        while isinstance(deeper := inner.get(NEST), dict):
+            depth, inner = depth + 1, deeper
+        if depth:
             found[section] = depth
     return found
 
@@ -59,7 +59,7 @@ def _walked(value: Mapping[str, Any]) -> tuple[str, int]:
             if length > TEXT_BYTES:
                 return f"a text of {length:,} bytes; a hub takes {TEXT_BYTES:,}", size
         elif isinstance(each, dict):
-            if depth > DEPTH:
+            if depth > DEPTH + 1:  # whether the section itself counts is not said
                 return f"it nests deeper than {DEPTH} levels", size
             for name, inner in each.items():
                 length = len(name.encode("utf-8", "surrogatepass"))
@@ -68,7 +68,5 @@ def _walked(value: Mapping[str, Any]) -> tuple[str, int]:
                     return "a name with a character that hubs refuse, or over 1,024 bytes", size
                 left.append((inner, depth + 1))
         elif isinstance(each, list):
-            if None in each:
-                return "a list holds null", size
-            left.extend((inner, depth + 1) for inner in each)
+            left.extend((inner, depth) for inner in each)
     return "", size

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from provisioning.documents import MalformedDocument
-from provisioning.enrollments import Enrollment, Webhook
+from provisioning.enrollments import CUSTOM, Enrollment
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -60,26 +60,31 @@ def address(url: str) -> Address | None:
     )
 
 
-def of(webhook: Webhook) -> Address | None:
-    """Take an enrollment's webhook apart."""
-    return address(webhook.reveal())
+def is_custom(enrollment: Enrollment) -> bool:
+    """Whether a webhook chooses its devices' hubs. Raises MalformedDocument."""
+    return (enrollment.allocation_policy or "").lower() == CUSTOM
 
 
-def is_ours(found: Address, ours: str, dps: str) -> bool:
+def in_use(enrollment: Enrollment) -> Address | None:
+    """The webhook that chooses; None where there is none, or none that can be understood.
+
+    Raises:
+        MalformedDocument: that part of the document is not as documented.
+    """
+    webhook = enrollment.webhook if is_custom(enrollment) else None
+    return None if webhook is None else address(webhook.reveal())
+
+
+def is_same(found: Address, ours: Address, dps: str) -> bool:
     """Whether a webhook is this app's: its host and path, with or without the DPS's name at the end.
 
     The scheme is left out: this app called over http is still this app.
     """
-    expected = address(ours)
-    if expected is None:
+    if found.host != ours.host or found.port != ours.port:
         return False
     name = f"/{dps.lower()}"
-    short = expected.path.removesuffix(name)
-    return (
-        found.host == expected.host
-        and found.port == expected.port
-        and found.path in (expected.path, short, f"{short}{name}")
-    )
+    short = ours.path.removesuffix(name)
+    return found.path in (ours.path, short, f"{short}{name}")
 
 
 def shows_key(enrollment: Enrollment) -> bool:
@@ -88,7 +93,5 @@ def shows_key(enrollment: Enrollment) -> bool:
         webhook = enrollment.webhook
     except MalformedDocument:
         return False
-    if webhook is None:
-        return False
-    found = of(webhook)
+    found = None if webhook is None else address(webhook.reveal())
     return found is not None and found.key and not found.masked

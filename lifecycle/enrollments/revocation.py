@@ -78,7 +78,9 @@ def disabled(document: Document, *, at: datetime, why: str) -> Document:
 
 
 def enabled(document: Document) -> Document:
-    """The enrollment, enabled and without the mark."""
+    """The enrollment, enabled and without the mark; one that lets its device in stays as it is."""
+    if not is_disabled(document):
+        return document
     after = copy.deepcopy(document)
     after["provisioningStatus"] = "enabled"
     information = dict(after.get("optionalDeviceInformation") or {})

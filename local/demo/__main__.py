@@ -5,10 +5,15 @@ import asyncio
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from local.azurite import NotInstalled
-from local.demo.main_job import HUBS, main_job, policy_text
+from local.demo.main_job import HUBS as MAIN_HUBS
+from local.demo.main_job import main_job, policy_text
+from local.demo.policy_chapter import HUBS as POLICY_HUBS
+from local.demo.policy_chapter import SETTINGS, policy_chapter
 from local.demo.screen import Screen
 from local.host.files import write_private_json
 from local.processes import ChildFailed
@@ -33,11 +38,34 @@ It keeps running; Ctrl-C ends it. {state} (owner-only) says where everything is.
 """
 
 
-async def _demo(*, keep: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A story on a stack of its own."""
+
+    about: str
+    options: Options
+    tell: Callable[[Stack, Screen], Awaitable[None]]
+
+
+CHAPTERS = {
+    "main": Chapter(
+        "300 devices register, DPS calls the webhook, hubs fill; a hub is taken out, a device rejected",
+        Options(hubs=dict.fromkeys(MAIN_HUBS, 1), policy=policy_text()),
+        main_job,
+    ),
+    "policy": Chapter(
+        "weights, a region's fallback, a canary, capacity, a drain, an outage of storage, a draft simulated",
+        Options(hubs=dict.fromkeys(POLICY_HUBS, 1), settings=SETTINGS),
+        policy_chapter,
+    ),
+}
+
+
+async def _demo(chapter: Chapter, *, keep: bool) -> int:
     screen, started = Screen(), time.monotonic()
     screen.chapter("Starting Azurite, the DPS emulator and the Functions host")
-    async with run_stack(Options(hubs=dict.fromkeys(HUBS, 1), policy=policy_text()), screen.say) as stack:
-        await main_job(stack, screen)
+    async with run_stack(chapter.options, screen.say) as stack:
+        await chapter.tell(stack, screen)
         kept = screen.verdict(time.monotonic() - started)
         if keep:
             await _stay(stack, screen)
@@ -60,20 +88,26 @@ def main() -> int:
     """Run the demo; 0 only if every check held."""
     parser = argparse.ArgumentParser(
         prog="./run demo",
-        description="The main job on this machine: 300 devices register, DPS calls the webhook, hubs fill. "
-        "Exits 0 only if DPS's and the hubs' records show what the design promises.",
+        description="Chapters, each on a stack of its own on this machine. Exits 0 only if DPS's and the "
+        "hubs' records show what the design promises.",
+        epilog="; ".join(f"{name}: {each.about}" for name, each in CHAPTERS.items()),
     )
+    parser.add_argument("chapter", nargs="?", choices=CHAPTERS, default="main", help="(default: main)")
     parser.add_argument(
         "--keep", action="store_true", help="leave it running afterwards and say how to try it"
     )
     options = parser.parse_args()
     try:
-        return asyncio.run(_demo(keep=options.keep))
+        status = asyncio.run(_demo(CHAPTERS[options.chapter], keep=options.keep))
     except KeyboardInterrupt:
         return 130
     except (ChildFailed, NotInstalled) as error:
         print(f"./run demo: {error}", file=sys.stderr)
         return 1
+    for name, chapter in CHAPTERS.items():
+        if name != options.chapter:
+            print(f"\n./run demo {name}: {chapter.about}")
+    return status
 
 
 if __name__ == "__main__":

@@ -147,3 +147,58 @@ def twins(hubs: Iterable[IotHub], devices: Collection[str], tags: Mapping[str, A
     }
     bad = [device for device in devices if found.get(device) != tags]
     return _all_of(f"each twin starts as {source} says", devices, bad)
+
+
+def share_of(survey: Survey, devices: Collection[str], hub: str, share: float) -> Check:
+    """A hub has its share of the devices within the Chernoff bound at 99 %."""
+    mean = len(devices) * share
+    slack = math.sqrt(3 * mean * math.log(2 / 0.01))
+    seen = survey.load(devices)[hub]
+    name = hub.split(".", maxsplit=1)[0]
+    return Check(
+        f"{share:.0%} of the devices are on {name}",
+        abs(seen - mean) <= slack,
+        f"{seen} ({mean:.0f} ± {slack:.0f})",
+    )
+
+
+def at_most(survey: Survey, devices: Collection[str], hub: str, most: int) -> Check:
+    """A hub is filled up to its capacity and not beyond; the others went elsewhere."""
+    seen = len([device for device in survey.holders if hub in survey.holders[device]])
+    kept = 0 < seen <= most and survey.load(devices)[hub] < len(devices)
+    return Check(
+        f"{hub.split('.', maxsplit=1)[0]} is never over its capacity", kept, f"{seen} of at most {most}"
+    )
+
+
+def told_empty(told: object, hubs: Iterable[IotHub], name: str) -> Check:
+    """A hub is said to be drained, and its records say so too."""
+    left = sum(len(hub.devices) for hub in hubs if hub.host_name == name)
+    short = name.split(".", maxsplit=1)[0]
+    return Check(
+        f"{short} is said to be drained, and it is", told is True and not left, f"{left} devices left"
+    )
+
+
+def moved_as_foretold(
+    foretold: Mapping[str, str], before: Survey, after: Survey, devices: Collection[str]
+) -> Check:
+    """Exactly the devices that a simulation named moved, and each to the hub that it named."""
+    moved = {
+        device: after.hub_of(device) for device in devices if after.hub_of(device) != before.hub_of(device)
+    }
+    wrong = [device for device in {*moved, *foretold} if moved.get(device) != foretold.get(device)]
+    seen = f"{len(moved)} moved, {len(foretold)} foretold"
+    return Check(
+        "who moves is who the simulation said, and to where", bool(foretold) and not wrong,
+        seen + (f"; not {', '.join(sorted(wrong)[:3])}" if wrong else ""),
+    )  # fmt: skip
+
+
+def command_done(words: Collection[str], status: int | None) -> list[Check]:
+    """A command that was to succeed; nothing where it did."""
+    return (
+        []
+        if status == 0
+        else [Check(f"./run dps {' '.join(words)} succeeds", kept=False, seen=f"exit code {status}")]
+    )

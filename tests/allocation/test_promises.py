@@ -5,12 +5,13 @@ from fractions import Fraction
 from math import ceil, log, sqrt
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocation.decision import decide
 from allocation.facts import Facts, Placed, Rejected, linked
-from allocation.fleet import FleetView, HubState
+from allocation.fleet import ALL_OPEN, FleetView, HubState
 from allocation.placement import Lots, bounded
 from allocation.policy import CompiledPolicy, compile_policy
 from allocation.policy.document import PolicyDocument
@@ -20,6 +21,8 @@ from tests.allocation.making import hub, key
 
 NAMES = [f"h{number:02}" for number in range(50)]
 MANY = 100_000
+TEN = {name: 1.0 + at % 3 for at, name in enumerate(NAMES[:10])}
+"""Weights of ten hubs."""
 
 weights = st.one_of(
     st.sampled_from([0.5, 1.0, 2.0, 3.0, 0.1, 7.25]), st.floats(0.01, 1000).map(lambda x: round(x, 2))
@@ -229,24 +232,96 @@ def test_a_closed_hub_gets_no_new_device_and_a_draining_one_empties(
         assert stays is (state == "cordoned" or len(by_name) == 1)
 
 
-def test_a_hundred_thousand_devices_stay_and_a_drain_moves_its_own_alone() -> None:
-    names = NAMES[:10]
-    rules, view = policy(), FleetView()
-    draining = FleetView(states={key("h03"): HubState.DRAINING})
-    moved = Counter[HubKey]()
-    for number in range(MANY // 2):
-        device, current = f"device-{number:06}", names[number % 10]
-        assert home(device, names, rules, view, current) == key(current)
-        after = home(device, names, rules, draining, current)
-        if current == "h03":
-            moved[after] += 1
-        else:
-            assert after == key(current)
-    assert moved.total() == MANY // 20
-    # nine hubs share them: within five standard deviations
-    share = MANY / 20 / 9
-    assert all(abs(count - share) < 5 * sqrt(share) for count in moved.values())
-    assert key("h03") not in moved
+def every_home(
+    names: list[str], rules: CompiledPolicy, fleet: FleetView = ALL_OPEN, currents: list[HubKey] | None = None
+) -> list[HubKey]:
+    """Where a hundred thousand devices with fixed ids go, each by a decision of its own.
+
+    Facts are made without the helpers above: they, and not the decisions, would take most of the time.
+    """
+    hubs = linked([hub(name) for name in names])
+    homes = []
+    for number in range(MANY):
+        device = f"device-{number:06}"
+        current = None if currents is None else currents[number]
+        decision = decide(Facts("", device, RegistrationKey(device), hubs, current), rules, fleet)
+        assert isinstance(decision, Placed)
+        assert hubs[decision.hub] == decision.host_name
+        homes.append(decision.hub)
+    return homes
+
+
+def test_a_hundred_thousand_devices_go_to_open_linked_hubs_alone() -> None:
+    """Promise (a), over a policy that knows hubs which are not linked, and a fleet with closed ones."""
+    rules = weighted(dict.fromkeys(NAMES[:20], 1.0))
+    closed = FleetView(states={key("h01"): HubState.CORDONED, key("h02"): HubState.DRAINING})
+    load = Counter(every_home(NAMES[:10], rules, closed))
+    assert set(load) == {key(name) for name in NAMES[:10]} - {key("h01"), key("h02")}
+    # eight alike: within five standard deviations
+    assert all(abs(count - MANY / 8) < 5 * sqrt(MANY / 8 * 7 / 8) for count in load.values())
+
+
+@pytest.fixture(scope="module")
+def homes() -> list[HubKey]:
+    """Ten hubs of weight 1 to 3."""
+    return every_home(NAMES[:10], weighted(TEN))
+
+
+def shares_hold(found: list[HubKey], by_name: dict[str, float]) -> bool:
+    """Promise (b): the Chernoff bound at 1 % for all hubs together."""
+    load, total = Counter(found), sum(by_name.values())
+    means = {key(name): MANY * w / total for name, w in by_name.items()}
+    return all(
+        abs(load[hub] - mean) <= sqrt(3 * mean * log(2 * len(means) / 0.01)) for hub, mean in means.items()
+    )
+
+
+def test_a_hundred_thousand_devices_follow_the_weights(homes: list[HubKey]) -> None:
+    assert shares_hold(homes, TEN)
+
+
+def test_removing_one_of_ten_hubs_moves_its_own_of_a_hundred_thousand(homes: list[HubKey]) -> None:
+    gone, rest = key("h04"), [name for name in NAMES[:10] if name != "h04"]
+    after = every_home(rest, weighted(TEN))
+    moved = [before for before, now in zip(homes, after, strict=True) if before != now]
+    assert set(moved) == {gone}
+    assert len(moved) == homes.count(gone)
+    assert shares_hold(after, {name: w for name, w in TEN.items() if name != "h04"})
+
+
+def test_a_new_hub_takes_its_share_of_a_hundred_thousand_and_moves_no_other(homes: list[HubKey]) -> None:
+    wider = TEN | {"h10": 2.0}
+    after = every_home(NAMES[:11], weighted(wider))
+    assert {now for before, now in zip(homes, after, strict=True) if before != now} == {key("h10")}
+    assert shares_hold(after, wider)
+
+
+def test_a_raised_weight_moves_a_hundred_thousand_only_towards_its_hub(homes: list[HubKey]) -> None:
+    raised = TEN | {"h03": 2 * TEN["h03"]}
+    after = every_home(NAMES[:10], weighted(raised))
+    assert {now for before, now in zip(homes, after, strict=True) if before != now} == {key("h03")}
+    assert shares_hold(after, raised)
+
+
+def test_a_hundred_thousand_devices_stay_whatever_the_weights_become(homes: list[HubKey]) -> None:
+    turned = dict(zip(TEN, reversed(TEN.values()), strict=True))
+    full = FleetView(loads={key(name): 10**6 for name in TEN})
+    assert every_home(NAMES[:10], weighted(turned), full, homes) == homes
+
+
+def test_a_drain_moves_its_own_of_a_hundred_thousand_alone(homes: list[HubKey]) -> None:
+    draining, gone = FleetView(states={key("h03"): HubState.DRAINING}), key("h03")
+    after = every_home(NAMES[:10], weighted(TEN), draining, homes)
+    moved = Counter(now for before, now in zip(homes, after, strict=True) if before != now)
+    assert gone not in after
+    assert moved.total() == homes.count(gone)
+    assert {before for before, now in zip(homes, after, strict=True) if before != now} == {gone}
+    # by their weights among the others: within five standard deviations
+    others = sum(w for name, w in TEN.items() if name != "h03")
+    for name, weight in TEN.items():
+        if name != "h03":
+            mean = moved.total() * weight / others
+            assert abs(moved[key(name)] - mean) < 5 * sqrt(mean)
 
 
 def test_a_hundred_thousand_bounded_placements_keep_within_the_bound() -> None:

@@ -27,6 +27,7 @@ from tests.bench.load import Target, first_answer, hit
 from tests.bench.measure import ROOT, Figure, Ratio, Results, free_port, percentile, process
 from tests.bench.pages import pages
 from tests.bench.policy import policy
+from tests.bench.simulation import simulation
 
 PEERS = Path(__file__).parent / "app"
 BODY = (ROOT / "tests" / "events" / "allocation_group.json").read_bytes()
@@ -188,7 +189,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("latency", "cold-start", "ledger", "pages", "listing", "policy"),
+        choices=("latency", "cold-start", "ledger", "pages", "listing", "policy", "simulation"),
         help="leave the other sections out; repeatable",
     )
     options = parser.parse_args()
@@ -205,6 +206,7 @@ def main() -> None:
                 rounds, ENROLLMENTS if records == RECORDS else FEW_RECORDS, status.update
             ),
             "policy": lambda: policy(rounds, scale, status.update),
+            "simulation": lambda: simulation(records, status.update),
         }
         for name, section in sections.items():
             if not options.only or name in options.only:

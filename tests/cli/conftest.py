@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
 from local.tls import CertificateAuthority, ServerCertificate
+from tests.cli.placing import App, environment_of
 from tests.cli.rig import Rig, serving
 from tests.cli.rig_clients import azure_client
 
@@ -30,3 +32,13 @@ async def served(
 def rig(served: Rig, tmp_path: Path) -> Rig:
     """The cloud, empty. Its tests run on the package's event loop."""
     return served.empty(tmp_path)
+
+
+@pytest.fixture
+def app(rig: Rig, azurite: str, monkeypatch: pytest.MonkeyPatch) -> App:
+    """The same with state tables, empty for the name that this test works under, and with empty hubs."""
+    for served in rig.cloud.hubs.values():
+        hub = served.service.hub
+        for device in list(hub.devices):
+            hub.remove(device)
+    return App(rig, environment_of(rig, azurite, f"d{uuid4().hex[:12]}", monkeypatch))

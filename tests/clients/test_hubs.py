@@ -241,6 +241,8 @@ async def test_change_of_what_moved_or_went_is_told_as_a_value_and_changes_nothi
     first = await hub.client.set_status("dev-1", "disabled", old)
     assert isinstance(first, HubDevice)
     assert await hub.client.set_status("dev-1", "enabled", old) == Moved()
+    assert await hub.client.set_status("dev-1", "disabled", old) == Moved()  # as wanted, by somebody else
+    assert hub.sent("PUT") == 1
     assert await hub.client.delete("dev-1", old) == Moved()
     assert await hub.client.device("dev-1") == first
     assert await hub.client.delete("dev-2", old) == Gone()
@@ -401,6 +403,12 @@ def test_queries_ask_for_exactly_the_given_ids_and_stay_within_their_bounds(ids:
         assert len(wanted) <= QUERY_IDS
         asked += wanted
     assert set(asked) == set(ids)
+
+
+async def test_row_nobody_asked_for_is_not_taken_for_an_answer() -> None:
+    rows = [{"deviceId": name, "status": "enabled"} for name in ("a", "A", "b")]
+    client, _ = answering(httpx.Response(200, json=rows))
+    assert list(await client.devices_in(["A", "c"])) == ["A"]
 
 
 # --- listings

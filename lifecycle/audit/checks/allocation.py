@@ -3,16 +3,17 @@
 import re
 from collections.abc import Iterable
 from datetime import date as day
+from typing import TYPE_CHECKING
 
 from allocation import HubState
-from lifecycle.audit import twins, webhook_address
-from lifecycle.audit.checks.outcomes import NOTHING, Asked, found, sources, unknown
-from lifecycle.audit.evidence import Around, EnrollmentEvidence, WebhookEvidence
-from lifecycle.audit.finding import Check, Outcome, Severity, Source
-from lifecycle.audit.webhook_address import Address
 from clients.wording import plain
-from provisioning.enrollments import CUSTOM, EnrollmentGroup, IndividualEnrollment
-from provisioning.hubs import HubKey, hub_key
+from lifecycle.audit import twins, webhook_address
+from lifecycle.audit.checks.outcomes import NOTHING, Asked, found, on, sources, unknown
+from lifecycle.audit.evidence import NO_HOST, Around, EnrollmentEvidence, WebhookEvidence
+from lifecycle.audit.finding import Check, Outcome, Severity, Source
+
+if TYPE_CHECKING:
+    from provisioning.hubs import HubKey
 
 Outcomes = Iterable[Outcome]
 
@@ -20,8 +21,15 @@ NEWEST_WEBHOOK_VERSION = "2021-10-01"
 """The newest version that a webhook was seen to be called with, and the one that this app attaches."""
 
 _VERSION = re.compile(r"(\d{4}-\d\d-\d\d)(-preview)?", re.ASCII)
-_NO_HOST = re.compile(r"[,;\s\[\]\"'{}]")
+_HOST = re.compile(r"[,;\s\[\]\"'{}]")
 """What host names never hold, and lists written as one text do."""
+
+_HOST = re.compile(r"[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
+_MOST_NAMED = 20
+
+_ATTACH = "./run dps webhook attach {id}"
+_ATTACH_ONE = "./run dps webhook attach --individual {id}"
+_ROTATE_IN = "az iot dps linked-hub update --dps-name {dps} --linked-hub {hub} --apply-allocation-policy true"
 
 KEY_MISSING = Check(
     id="DPS-ALLOC-001",
@@ -30,7 +38,7 @@ KEY_MISSING = Check(
     needs=sources(),
     reads=sources(Source.ENROLLMENTS),
     why="the webhook answers 401 to DPS, and each registration fails with 400209 at once",
-    fix="./run dps webhook attach {id}",
+    fix=_ATTACH,
     source="azure-docs iot-dps/tutorial-custom-allocation-policies; MicrosoftDocs/azure-docs#120260",
 )
 NOT_OURS = Check(
@@ -40,7 +48,7 @@ NOT_OURS = Check(
     needs=sources(Source.CONFIGURATION),
     reads=sources(Source.ENROLLMENTS),
     why="another program decides where these devices go; the policy, the ledger and drains do not reach them",
-    fix="./run dps webhook attach {id}",
+    fix=_ATTACH,
     source="azure-docs iot-dps/concepts-custom-allocation",
 )
 OVER_HTTP = Check(
@@ -50,7 +58,7 @@ OVER_HTTP = Check(
     needs=sources(),
     reads=sources(Source.ENROLLMENTS),
     why="the function key and what devices say of themselves cross the network in the clear",
-    fix="./run dps webhook attach {id}",
+    fix=_ATTACH,
     source="azure-docs iot-dps/concepts-custom-allocation",
 )
 ANONYMOUS = Check(
@@ -61,7 +69,7 @@ ANONYMOUS = Check(
     reads=sources(Source.WEBHOOK),
     why="anybody who knows the URL can ask where devices go, and fill the ledger",
     fix="set the function's authLevel to function, deploy, then ./run dps webhook check",
-    source="azure-docs iot-dps/concepts-custom-allocation; azure-docs azure-functions/functions-bindings-http-webhook",
+    source="azure-docs iot-dps/concepts-custom-allocation; azure-functions/functions-bindings-http-webhook",
 )
 OLD_VERSION = Check(
     id="DPS-ALLOC-005",
@@ -100,7 +108,8 @@ TWIN_NEVER_APPLIES = Check(
     needs=sources(),
     reads=sources(Source.ENROLLMENTS, Source.POLICY),
     why="no hub takes such a twin, or every answer of the webhook replaces it: devices start without it",
-    fix="./run dps {noun} update --enrollment-id {id} --initial-twin-tags @FILE --initial-twin-properties @FILE",
+    fix="./run dps {noun} update --enrollment-id {id} --initial-twin-tags @FILE "
+    "--initial-twin-properties @FILE",
     source="azure-docs iot-hub/iot-hub-devguide-device-twins; iot-dps/concepts-custom-allocation",
 )
 UNLINKED = Check(
@@ -122,8 +131,7 @@ OUT_OF_ROTATION = Check(
     reads=sources(Source.ENROLLMENTS, Source.FLEET),
     why="new devices have nowhere to go: DPS assigns none to a hub with applyAllocationPolicy false, this "
     "app none to one that is cordoned, draining or disabled",
-    fix="./run dps hub uncordon {hub}; az iot dps linked-hub update --dps-name {dps} --linked-hub {hub} "
-    "--apply-allocation-policy true",
+    fix="./run dps hub uncordon {hub}",
     source="azure-docs iot-dps/how-to-use-allocation-policies",
 )
 NOT_IN_POLICY = Check(
@@ -133,7 +141,7 @@ NOT_IN_POLICY = Check(
     needs=sources(Source.POLICY, Source.CONFIGURATION),
     reads=sources(Source.ENROLLMENTS, Source.ARM),
     why="the policy refuses hubs it does not list: they get no device, and where none is listed all wait",
-    fix="add {hub} to the policy's hubs, then ./run dps policy validate and ./run dps policy activate",
+    fix="add {hub} to the policy's hubs, then ./run dps policy activate FILE",
     source="this app's policy: unlisted_hubs",
 )
 SILENT_DEFAULT = Check(
@@ -143,7 +151,7 @@ SILENT_DEFAULT = Check(
     needs=sources(),
     reads=sources(Source.ENROLLMENTS),
     why="DPS's default decides, which can never be custom: this app is not asked, and nobody is told",
-    fix="./run dps webhook attach {id}",
+    fix=_ATTACH,
     source="azure-docs iot-dps/how-to-use-allocation-policies",
 )
 ONE_STRING = Check(
@@ -160,10 +168,10 @@ ONE_STRING = Check(
 
 def key_missing(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
     """Concludes only where reads are known to show keys: they may mask or strip them (unknown)."""
-    address = _address(evidence)
+    address = evidence.address
     if address is None or address.key:
         return NOTHING
-    ours = _is_ours(address, around)
+    ours = around.is_ours(address)
     if not ours and address.query:
         return NOTHING  # another program's key may have another name
     if address.masked:
@@ -174,22 +182,23 @@ def key_missing(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
             evidence.resource,
             "no reading of this run showed a webhook's key: reads may strip them",
         )
-    return _found(
+    return on(
         KEY_MISSING,
         evidence,
         {"webhook": address.origin, "this_app": ours},
         severity=Severity.CRITICAL if ours else Severity.MEDIUM,
+        fix=_attach(evidence),
     )
 
 
 def not_ours(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
     """Compares host and path; a key and the scheme do not tell programs apart."""
-    address = _address(evidence)
-    if address is None or _is_ours(address, around):
+    address = evidence.address
+    if address is None or around.is_ours(address):
         return NOTHING
-    expected = webhook_address.address(around.webhook)
+    expected = around.ours
     same_host = expected is not None and address.host == expected.host
-    return _found(
+    return on(
         NOT_OURS,
         evidence,
         {
@@ -197,21 +206,22 @@ def not_ours(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
             "this_app": None if expected is None else expected.origin,
             "differs": "path" if same_host else "host",
         },
+        fix=_attach(evidence),
     )
 
 
 def over_http(evidence: EnrollmentEvidence, _: Around) -> Outcomes:
     """The scheme is never masked."""
-    address = _address(evidence)
+    address = evidence.address
     if address is None or address.scheme != "http":
         return NOTHING
-    return _found(OVER_HTTP, evidence, {"webhook": address.origin})
+    return on(OVER_HTTP, evidence, {"webhook": address.origin}, fix=_attach(evidence))
 
 
 def old_version(evidence: EnrollmentEvidence, _: Around) -> Outcomes:
     """Versions after the newest one known count as new."""
     webhook = evidence.enrollment.webhook
-    if not _is_custom(evidence) or webhook is None:
+    if not webhook_address.is_custom(evidence.enrollment) or webhook is None:
         return NOTHING
     shape = _VERSION.fullmatch(webhook.api_version or "")
     try:
@@ -222,27 +232,27 @@ def old_version(evidence: EnrollmentEvidence, _: Around) -> Outcomes:
         return unknown(OLD_VERSION, evidence.resource, "the API version is not told, or is no date")
     if told >= day.fromisoformat(NEWEST_WEBHOOK_VERSION):
         return NOTHING
-    return _found(OLD_VERSION, evidence, {"api_version": shape[0], "newest": NEWEST_WEBHOOK_VERSION})
+    return on(OLD_VERSION, evidence, {"api_version": shape[0], "newest": NEWEST_WEBHOOK_VERSION})
 
 
 def never_reprovisions(evidence: EnrollmentEvidence, _: Around) -> Outcomes:
     """A policy that is not told counts as reprovisioning, the service's default."""
     policy = evidence.enrollment.reprovision_policy
-    if not _is_custom(evidence) or policy is None or policy.update_hub_assignment:
+    if not webhook_address.is_custom(evidence.enrollment) or policy is None or policy.update_hub_assignment:
         return NOTHING
-    return _found(NEVER_REPROVISIONS, evidence, {"reprovision_policy": policy.name})
+    return on(NEVER_REPROVISIONS, evidence, {"reprovision_policy": policy.name})
 
 
 def twin_never_applies(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
     """By its own shape, or because each rule of the policy gives a twin of its own."""
-    twin = evidence.enrollment.initial_twin
+    twin = evidence.twin
     if not twin.tags and not twin.desired:
         return NOTHING
     problem = twins.refused(twin)
     if problem:
-        return _found(TWIN_NEVER_APPLIES, evidence, {"problem": problem})
-    address = _address(evidence)
-    if address is None or around.policy is None or not _is_ours(address, around):
+        return on(TWIN_NEVER_APPLIES, evidence, {"problem": problem})
+    address = evidence.address
+    if address is None or around.policy is None or not around.is_ours(address):
         return NOTHING
     placing = [rule for rule in around.policy.rules if rule.reject is None]
     if not placing or not all(
@@ -252,7 +262,7 @@ def twin_never_applies(evidence: EnrollmentEvidence, around: Around) -> Outcomes
         for rule in placing
     ):
         return NOTHING
-    return _found(
+    return on(
         TWIN_NEVER_APPLIES,
         evidence,
         {"problem": "every rule of the policy gives devices another twin", "policy": around.policy.version},
@@ -262,35 +272,35 @@ def twin_never_applies(evidence: EnrollmentEvidence, around: Around) -> Outcomes
 
 def unlinked(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
     """Hubs that are named and surely not linked."""
-    named = _named(evidence)
+    named = evidence.hubs
     standing = {hub: around.standing(hub) for hub in named}
     gone = sorted(hub for hub, is_ in standing.items() if is_ == "unlinked")
     if not gone:
         unclear = sorted(hub for hub, is_ in standing.items() if is_ == "unclear")
-        reason = f"{', '.join(unclear[:3])}: a linked hub differs only behind the first dot"
+        reason = "a linked hub differs from one that is named only behind the first dot"
         return unknown(UNLINKED, evidence.resource, reason) if unclear else NOTHING
     left = [hub for hub in named if hub not in gone]
     return found(
         UNLINKED,
         evidence.resource,
-        {"unlinked": tuple(gone), "left": len(left)},
+        {"unlinked": tuple(plain(hub) for hub in gone[:_MOST_NAMED]), "left": len(left)},
         severity=None if left else Severity.CRITICAL,
-        noun=_noun(evidence),
+        noun=evidence.noun,
         id=evidence.enrollment.id,
-        **({"hubs": " ".join(left)} if len(left) == 1 else {}),
+        hubs=left,
     )
 
 
 def out_of_rotation(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
     """Some hubs out of rotation are ordinary work; all of them leave new devices no place."""
     linked = around.linked or {}
-    named = [hub for hub in _named(evidence) if hub in linked]
+    named = [hub for hub in evidence.hubs if hub in linked]
     if not named and evidence.enrollment.iot_hubs:
         return NOTHING
     candidates = named or list(linked)
-    address = _address(evidence)
-    states = around.fleet.states if around.fleet and address and _is_ours(address, around) else {}
-    out: dict[str, str] = {}
+    address = evidence.address
+    states = around.fleet.states if around.fleet and address and around.is_ours(address) else {}
+    out: dict[HubKey, str] = {}
     for hub in candidates:
         if not linked[hub].applies_allocation_policy:
             out[hub] = "applyAllocationPolicy is false"
@@ -298,17 +308,24 @@ def out_of_rotation(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
             out[hub] = str(state)
         else:
             return NOTHING
+    first = min(out)
+    at_dps = not linked[first].applies_allocation_policy
     return found(
-        OUT_OF_ROTATION, evidence.resource, {"hubs": out}, hub=sorted(out)[0], dps=around.dps
+        OUT_OF_ROTATION,
+        evidence.resource,
+        {"hubs": dict(sorted(out.items())[:_MOST_NAMED]), "number": len(out)},
+        fix=_ROTATE_IN if at_dps else None,
+        hub=first,
+        dps=around.dps,
     )
 
 
 def not_in_policy(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
     """Hubs that the policy refuses because it does not list them; a listed hub of weight 0 is meant so."""
-    address, policy = _address(evidence), around.policy
-    if address is None or policy is None or not _is_ours(address, around):
+    address, policy = evidence.address, around.policy
+    if address is None or policy is None or not around.is_ours(address):
         return NOTHING
-    named = _named(evidence)
+    named = evidence.hubs
     if not named and (evidence.enrollment.iot_hubs or around.linked is None):
         return NOTHING
     candidates = named or list(around.linked or ())
@@ -319,7 +336,11 @@ def not_in_policy(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
     return found(
         NOT_IN_POLICY,
         evidence.resource,
-        {"hubs": tuple(refused), "every_hub": every, "policy": policy.version},
+        {
+            "hubs": tuple(plain(hub) for hub in refused[:_MOST_NAMED]),
+            "every_hub": every,
+            "policy": policy.version,
+        },
         severity=Severity.HIGH if every else None,
         hub=refused[0],
     )
@@ -330,15 +351,24 @@ def silent_default(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
     if evidence.enrollment.allocation_policy is not None:
         return NOTHING
     default = getattr(around.page, "allocation_policy", None)
-    return _found(SILENT_DEFAULT, evidence, {"default": default})
+    return on(SILENT_DEFAULT, evidence, {"default": default}, fix=_attach(evidence))
 
 
 def one_string(evidence: EnrollmentEvidence, _: Around) -> Outcomes:
     """A name that holds what no host name may."""
-    wrong = [name for name in evidence.enrollment.iot_hubs if _NO_HOST.search(name.strip())]
+    wrong = [name for name in evidence.enrollment.iot_hubs if NO_HOST.search(name.strip())]
     if not wrong:
         return NOTHING
-    return _found(ONE_STRING, evidence, {"text": plain(wrong[0]), "texts": len(wrong)})
+    parts = (part for name in evidence.enrollment.iot_hubs for part in NO_HOST.split(name))
+    names = [part for part in parts if _HOST.fullmatch(part)][:_MOST_NAMED]
+    return found(
+        ONE_STRING,
+        evidence.resource,
+        {"text": plain(wrong[0]), "texts": len(wrong)},
+        noun=evidence.noun,
+        id=evidence.enrollment.id,
+        hubs=tuple(dict.fromkeys(names)),
+    )
 
 
 def anonymous(evidence: WebhookEvidence, _: Around) -> Outcomes:
@@ -384,43 +414,5 @@ ENROLLMENT: tuple[Asked[EnrollmentEvidence], ...] = (
 WEBHOOK: tuple[Asked[WebhookEvidence], ...] = (Asked(ANONYMOUS, anonymous), Asked(FAILING, failing))
 
 
-def noun(enrollment: EnrollmentGroup | IndividualEnrollment) -> str:
-    """The command's noun for an enrollment."""
-    return "enrollment-group" if isinstance(enrollment, EnrollmentGroup) else "enrollment"
-
-
-def _noun(evidence: EnrollmentEvidence) -> str:
-    return noun(evidence.enrollment)
-
-
-def _found(
-    check: Check, evidence: EnrollmentEvidence, told: "dict[str, object]", severity: Severity | None = None
-) -> Outcomes:
-    return found(
-        check,
-        evidence.resource,
-        told,  # type: ignore[arg-type]
-        severity=severity,
-        noun=_noun(evidence),
-        id=evidence.enrollment.id,
-    )
-
-
-def _is_custom(evidence: EnrollmentEvidence) -> bool:
-    return (evidence.enrollment.allocation_policy or "").lower() == CUSTOM
-
-
-def _address(evidence: EnrollmentEvidence) -> Address | None:
-    """The webhook in use; None where there is none, or none that can be understood."""
-    webhook = evidence.enrollment.webhook if _is_custom(evidence) else None
-    return None if webhook is None else webhook_address.of(webhook)
-
-
-def _is_ours(address: Address, around: Around) -> bool:
-    return bool(around.webhook) and webhook_address.is_ours(address, around.webhook, around.dps)
-
-
-def _named(evidence: EnrollmentEvidence) -> list[HubKey]:
-    """The hubs that the enrollment names, each once; lists in one text are none."""
-    names = evidence.enrollment.iot_hubs
-    return list(dict.fromkeys(hub_key(name) for name in names if not _NO_HOST.search(name.strip())))
+def _attach(evidence: EnrollmentEvidence) -> str:
+    return _ATTACH if evidence.group else _ATTACH_ONE

@@ -2,12 +2,12 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from lifecycle.audit.evidence import Around
+from lifecycle.audit.evidence import Around, EnrollmentEvidence
 from lifecycle.audit.finding import JSON, Check, Finding, NotEvaluated, Outcome, Severity, Source
 from provisioning.documents import MalformedDocument
 
@@ -42,6 +42,8 @@ def ask(asked: tuple[Asked[E], ...], evidence: E, around: Around, resource: str)
                 yield from each.look(evidence, around)
             except MalformedDocument as error:
                 yield NotEvaluated(each.check.id, f"the document is not understood: {error}", resource)
+            except RecursionError:
+                yield NotEvaluated(each.check.id, "the document nests too deep to be copied", resource)
 
 
 def found(
@@ -50,10 +52,41 @@ def found(
     evidence: Mapping[str, JSON],
     *,
     severity: Severity | None = None,
-    **names: str,
+    fix: str | None = None,
+    **names: str | Sequence[str],
 ) -> tuple[Finding]:
-    """The finding of a check, with the names of its fix filled in, quoted for a shell."""
-    return (Finding(check.id, resource, severity or check.severity, evidence, command(check.fix, names)),)
+    """The finding of a check.
+
+    Args:
+        check: which.
+        resource: what it is about.
+        evidence: what was seen.
+        severity: where it is not the check's.
+        fix: the template of the command where it is not the check's.
+        names: fill the template, each quoted for a shell.
+    """
+    exact = command(check.fix if fix is None else fix, names)
+    return (Finding(check.id, resource, severity or check.severity, evidence, exact),)
+
+
+def on(
+    check: Check,
+    evidence: EnrollmentEvidence,
+    told: Mapping[str, JSON],
+    *,
+    severity: Severity | None = None,
+    fix: str | None = None,
+) -> tuple[Finding]:
+    """The finding of a check about an enrollment, whose fix names it."""
+    return found(
+        check,
+        evidence.resource,
+        told,
+        severity=severity,
+        fix=fix,
+        noun=evidence.noun,
+        id=evidence.enrollment.id,
+    )
 
 
 def unknown(check: Check, resource: str, reason: str) -> tuple[NotEvaluated]:
@@ -61,12 +94,16 @@ def unknown(check: Check, resource: str, reason: str) -> tuple[NotEvaluated]:
     return (NotEvaluated(check.id, reason, resource),)
 
 
-def command(template: str, names: Mapping[str, str]) -> str:
-    """A fix with its names; a name that is not given stays in braces."""
-    return _NAME.sub(
-        lambda place: shlex.quote(names[place[1]]) if place[1] in names else place[0],
-        template,
-    )
+def command(template: str, names: Mapping[str, str | Sequence[str]]) -> str:
+    """A fix with its names; a name that is not given, or is empty, stays in braces."""
+
+    def filled(place: re.Match[str]) -> str:
+        value = names.get(place[1])
+        if not value:
+            return place[0]
+        return shlex.quote(value) if isinstance(value, str) else shlex.join(value)
+
+    return _NAME.sub(filled, template)
 
 
 def days(since: datetime, until: datetime) -> int:

@@ -1,4 +1,4 @@
-"""A revoked device is out at DPS and its hubs, whoever dies meanwhile; readmitting undoes that and no more."""
+"""A revoked device is out at DPS and its hubs, whoever dies meanwhile; readmitting undoes just that."""
 
 import base64
 from dataclasses import replace
@@ -110,7 +110,10 @@ async def test_a_devices_own_enrollment_is_disabled_and_enabled_and_otherwise_un
     document = {
         "registrationId": DEVICE,
         "deviceId": "Pump.7",
-        "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": OWN_KEY, "secondaryKey": OWN_KEY}},
+        "attestation": {
+            "type": "symmetricKey",
+            "symmetricKey": {"primaryKey": OWN_KEY, "secondaryKey": OWN_KEY},
+        },
         "optionalDeviceInformation": {"owner": "line 3"},
         "iotHubs": [HUBS[0]],
         "allocationPolicy": "static",
@@ -140,6 +143,19 @@ async def test_an_enrollment_that_somebody_else_disabled_is_never_deleted() -> N
     assert (await revoked(rig.places())).enrollment == "already"
     assert (await readmit(rig.places(), DEVICE, consent=agreed)).enrollment == "enabled"
     assert rig.service.enrollment(DEVICE) is not None
+    await rig.aclose()
+
+
+async def test_device_that_was_never_revoked_is_readmitted_without_any_change() -> None:
+    rig, hub = await registered()
+    assert (await readmit(rig.places(), DEVICE, consent=agreed)).enrollment == "none"
+    own = {"primaryKey": OWN_KEY, "secondaryKey": OWN_KEY}
+    document = {"registrationId": DEVICE, "attestation": {"type": "symmetricKey", "symmetricKey": own}}
+    await changes.create(rig.individuals(), document)
+    before = await rig.individuals().read(DEVICE)
+    assert (await readmit(rig.places(), DEVICE, consent=agreed)).enrollment == "already"
+    assert await rig.individuals().read(DEVICE) == before
+    assert rig.identity(hub, DEVICE) is not None
     await rig.aclose()
 
 
@@ -185,9 +201,7 @@ async def test_registration_that_ends_on_another_hub_meanwhile_is_caught() -> No
         migrate(DEVICE, source, rig.hubs[other].hub, keys=keys, now=NOW)
         record = rig.service.registration(DEVICE)
         assert record is not None
-        rig.service.store.registrations.put(
-            DEVICE.lower(), replace(record, assigned_hub=other, etag="moved")
-        )
+        rig.service.store.registrations.put(DEVICE.lower(), replace(record, assigned_hub=other, etag="moved"))
 
     class Records:
         reads = 0
@@ -258,10 +272,12 @@ async def test_revoking_under_every_switch_and_crash_ends_with_the_device_out_an
 async def test_readmitting_under_every_switch_and_crash_ends_with_the_device_in() -> None:
     async def scenario(run: Run) -> None:
         rig, hub = await registered(Switches(run))
-        await revoked(rig.places())
+        await revoked(rig.places(linked=()))
 
         async def work(life: Life) -> None:
-            done = await readmit(rig.places(life.transport(rig.transport())), DEVICE, consent=agreed)
+            done = await readmit(
+                rig.places(life.transport(rig.transport()), linked=()), DEVICE, consent=agreed
+            )
             assert done.whole
 
         await run.live(work)

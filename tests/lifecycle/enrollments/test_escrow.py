@@ -1,94 +1,157 @@
-"""Keys that are to be deleted are in the vault first, or the enrollment stays."""
+"""No symmetric keys go before they are in the vault, and what is in the vault makes the enrollment anew."""
 
 import json
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+import re
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.errors import Conflict, OutcomeUnknown
-from clients.vault_shapes import Absent, Secret, SecretValue, SecretVersion
-from lifecycle.enrollments.escrow import escrow, secret_name
-from lifecycle.errors import NotEscrowed
-from tests.local.dps.rig import PRIMARY, SECONDARY, group
+from clients.vault_shapes import SecretVersion
+from lifecycle.enrollments.build import Document
+from lifecycle.enrollments.change import create, delete, with_keys
+from lifecycle.enrollments.escrow import escrow, escrowed_keys, kept_keys, kept_versions, secret_name
+from lifecycle.errors import InvalidOption, NoSuchEnrollment, NotEscrowed
+from local.explore import Life, Run, explore
+from local.switches import Switches
+from tests.lifecycle.enrollments.cloud import CloudRig
+from tests.lifecycle.enrollments.rig import KEYS, group
 
-if TYPE_CHECKING:
-    from lifecycle.enrollments.change import Kind
-
-HOST = "my-dps.azure-devices-provisioning.net"
-ids = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9\-._:]{0,126}[A-Za-z0-9]\Z")
-
-
-class Vault:
-    """Keeps versions; `answers` says what comes of the sets, one by one."""
-
-    def __init__(self, *answers: str) -> None:
-        self.held: dict[str, list[SecretValue]] = {}
-        self._answers = list(answers)
-
-    async def get(self, name: str, version: str | None = None) -> Secret | Absent:
-        held = self.held.get(name)
-        return Secret(_version(name, len(held)), held[-1]) if held else Absent.MISSING
-
-    async def versions(self, name: str) -> AsyncIterator[SecretVersion]:
-        for number in range(len(self.held.get(name, ()))):
-            yield _version(name, number + 1)
-
-    async def set(self, name: str, value: SecretValue, **more: Any) -> SecretVersion:
-        answer = self._answers.pop(0) if self._answers else "done"
-        if answer == "blocked":
-            raise Conflict("a deleted secret has the name", service="Key Vault")
-        if answer != "lost before":
-            self.held.setdefault(name, []).append(value)
-        if answer.startswith("lost"):
-            raise OutcomeUnknown("no answer", service="Key Vault")
-        return _version(name, len(self.held[name]))
+HOST = "rig.azure-devices-provisioning.net"
+NAME = secret_name(HOST, "group", "line-a")
+IDS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9\-._:]{0,126}[A-Za-z0-9])?", fullmatch=True)
 
 
-def _version(name: str, number: int) -> SecretVersion:
-    return SecretVersion(name, f"{number:032x}", True, None, None, None, None, {}, None)  # type: ignore[arg-type]  # dates do not count here
+@given(IDS, st.sampled_from(["group", "individual"]))
+def test_every_enrollment_has_a_name_that_a_vault_takes(enrollment_id: str, kind: str) -> None:
+    assert re.fullmatch(r"[0-9a-zA-Z-]{1,127}", secret_name(HOST, kind, enrollment_id))  # type: ignore[arg-type]
 
 
-async def test_both_keys_are_kept_once() -> None:
-    vault = Vault()
+@given(IDS, IDS)
+def test_names_are_told_apart_as_ids_are_and_not_by_case(one: str, other: str) -> None:
+    same = one.lower() == other.lower()
+    assert (secret_name(HOST, "group", one) == secret_name(HOST, "group", other)) is same
+    assert secret_name(HOST, "group", one) != secret_name(HOST, "individual", one)
+    assert secret_name(HOST, "group", one.upper()) == secret_name(HOST, "group", one.lower())
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.b", "a-b"), ("a:b", "a_b"), ("x" * 128, "x" * 127)])
+def test_names_of_ids_that_look_alike_differ(one: str, other: str) -> None:
+    assert secret_name(HOST, "group", one) != secret_name(HOST, "group", other)
+
+
+async def test_deletion_under_every_switch_and_crash_loses_no_key() -> None:
+    async def scenario(run: Run) -> None:
+        rig = CloudRig(Switches(run))
+        await create(rig.groups(), group())
+
+        async def work(life: Life) -> None:
+            transport = life.transport(rig.transport())
+
+            async def keep(document: Document) -> None:
+                await escrow(rig.vault_client(transport), HOST, "group", document)
+
+            try:
+                await delete(rig.groups(transport), "line-a", before_delete=keep)
+            except NoSuchEnrollment:
+                pass  # the life before deleted it
+            finally:
+                if rig.service.group("line-a") is None:
+                    check_kept(rig)
+
+        await run.live(work)
+        assert rig.service.group("line-a") is None
+        check_kept(rig)
+        await rig.aclose()
+
+    report = await explore(scenario)
+    report.check()
+    assert report.runs > 10
+
+
+def check_kept(rig: CloudRig) -> None:
+    versions = rig.vault.peek(NAME)
+    assert versions
+    assert all(json.loads(each.value) == KEYS for each in versions)
+
+
+async def test_what_is_kept_makes_the_group_anew_with_the_same_device_keys() -> None:
+    rig = CloudRig()
+    await create(rig.groups(), group())
+    document = await with_keys(rig.groups(), "line-a")
+    assert document is not None
+    vault = rig.vault_client()
+    kept = await escrow(vault, HOST, "group", document)
+    assert kept is not None
+    again = await escrow(vault, HOST, "group", document)
+    assert again == kept, "the same keys are not kept twice"
+    assert await escrowed_keys(vault, HOST, "group", "LINE-A") == KEYS
+    [version] = await kept_versions(vault, HOST, "group", "line-a")
+    assert isinstance(version, SecretVersion)
+    assert version.tags["enrollment"] == "line-a"
+    assert version.tags["etag"] == document["etag"]
+    assert version.tags["dps"] == HOST
+    assert KEYS["primaryKey"] not in repr((kept, version))
+    await rig.aclose()
+
+
+async def test_other_keys_of_one_id_are_another_version_and_the_older_ones_stay() -> None:
+    rig = CloudRig()
+    vault = rig.vault_client()
     first = await escrow(vault, HOST, "group", group())
-    assert first == await escrow(vault, HOST, "group", group())
-    [held] = vault.held.values()
-    assert [json.loads(value.reveal()) for value in held] == [
-        {"primaryKey": PRIMARY, "secondaryKey": SECONDARY}
-    ]
+    other = group(attestation={"type": "symmetricKey", "symmetricKey": {"primaryKey": KEYS["secondaryKey"]}})
+    await escrow(vault, HOST, "group", other)
+    assert first is not None
+    assert await escrowed_keys(vault, HOST, "group", "line-a", first.version) == KEYS
+    assert await escrowed_keys(vault, HOST, "group", "line-a") == {"primaryKey": KEYS["secondaryKey"]}
+    await rig.aclose()
 
 
-async def test_a_set_without_an_answer_counts_when_it_can_be_read() -> None:
-    vault = Vault("lost after")
-    assert await escrow(vault, HOST, "group", group()) is not None
+async def test_keys_that_were_not_read_stop_the_deletion() -> None:
+    rig = CloudRig()
+    document = group(attestation={"type": "symmetricKey", "symmetricKey": {}})
     with pytest.raises(NotEscrowed, match="not deleted"):
-        await escrow(Vault("lost before"), HOST, "group", group())
+        await escrow(rig.vault_client(), HOST, "group", document)
+    assert await escrow(rig.vault_client(), HOST, "group", group(attestation={"type": "tpm"})) is None
+    await rig.aclose()
 
 
-async def test_a_deleted_secret_of_the_name_is_told_of() -> None:
+async def test_keys_that_the_vault_did_not_keep_stop_the_deletion() -> None:
+    rig = CloudRig()
+
+    class Losing(httpx.AsyncBaseTransport):
+        inner = rig.transport()
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "PUT":
+                raise httpx.ReadError("gone", request=request)
+            return await self.inner.handle_async_request(request)
+
+    with pytest.raises(NotEscrowed, match="does not hold"):
+        await escrow(rig.vault_client(Losing()), HOST, "group", group())
+    await rig.aclose()
+
+
+async def test_deleted_secret_in_the_way_stops_the_deletion_and_says_how_to_go_on() -> None:
+    rig = CloudRig()
+    vault = rig.vault_client()
+    await escrow(vault, HOST, "group", group())
+    await vault.delete(NAME)
+    await rig.clock.advance(10)
     with pytest.raises(NotEscrowed, match="recover or purge"):
-        await escrow(Vault("blocked"), HOST, "group", group())
+        await escrow(vault, HOST, "group", group())
+    await rig.aclose()
 
 
-async def test_keys_that_cannot_be_read_are_not_taken_for_none() -> None:
-    with pytest.raises(NotEscrowed, match="could not be read"):
-        await escrow(
-            Vault(), HOST, "group", {"enrollmentGroupId": "g", "attestation": {"type": "symmetricKey"}}
-        )
-
-
-async def test_what_has_no_symmetric_keys_needs_no_vault() -> None:
-    vault = Vault("blocked")
-    assert await escrow(vault, HOST, "individual", {"attestation": {"type": "tpm"}}) is None
-    assert vault.held == {}
-
-
-@given(ids, ids)
-def test_each_enrollment_has_a_secret_of_its_own_that_a_vault_takes(one: str, other: str) -> None:
-    kinds: tuple[Kind, ...] = ("group", "individual")
-    names = {secret_name(HOST, kind, name) for kind in kinds for name in (one, other)}
-    assert len(names) == (2 if one.lower() == other.lower() else 4)
-    assert all(len(name) <= 127 and name.replace("-", "").isalnum() and name.isascii() for name in names)
+@pytest.mark.parametrize(
+    "text", ["{}", '{"primaryKey": 7}', "no key at all", "[1]", '{"primaryKey": "QQ=="}']
+)
+async def test_secret_that_holds_no_keys_is_refused_and_not_quoted(text: str) -> None:
+    rig = CloudRig()
+    rig.vault.put("mine", text)
+    with pytest.raises(InvalidOption, match="holds no symmetric keys") as caught:
+        await kept_keys(rig.vault_client(), "mine")
+    assert text == "{}" or text not in str(caught.value) + repr(caught.value.__cause__)
+    assert await kept_keys(rig.vault_client(), "nothing") is None
+    await rig.aclose()

@@ -1,0 +1,140 @@
+"""`audit run`: writes the job, and works on it here if somebody waits for it."""
+
+import asyncio
+import getpass
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from allocation import CompiledPolicy, FleetView
+from cli.connect import Session
+from cli.errors import CliError
+from cli.progress import Advance, progress
+from cli.state import State, view_of
+from clients.pacing import UnpacedShare
+from lifecycle.audit.checks import CHECKS
+from lifecycle.audit.formats.shape import span
+from lifecycle.audit.job import KIND, Audit
+from lifecycle.audit.notify import Notifier, announce
+from lifecycle.audit.ports import Audited, Ports
+from lifecycle.audit.runs import RunStore
+from lifecycle.audit.suppressions import Suppressions
+from lifecycle.jobs import JobRow, JobStore, State as JobState, tick
+from lifecycle.jobs import show as show_job
+from lifecycle.rates import Rates
+
+LOOK_SECONDS = 2.0
+"""Between two looks at a job that is waited for."""
+
+
+class NotRun(CliError):
+    """The audit did not come to its end. Says what stopped it."""
+
+
+class Silent:
+    """Telemetry of a command: people read its output, and nobody its log."""
+
+    def event(self, name: str, **fields: object) -> None:
+        """Nothing."""
+
+    def measure(self, name: str, value: float, **dimensions: str) -> None:
+        """Nothing."""
+
+
+async def start(session: Session, store: JobStore, *, by: str, webhook: bool) -> JobRow:
+    """The run that is under way, else a new one."""
+    current = await store.current()
+    for job in current.jobs:
+        if job.kind == KIND:
+            session.terminal.note(f"{job.id} is {job.state} already; no other is started beside it")
+            return job
+    params: Mapping[str, Any] = {"webhook": True} if webhook else {}
+    name = f"{KIND}:{session.now:%Y-%m-%dT%H.%M.%S}"
+    return (await store.create(name, KIND, by=by, subject=store.dps, params=params)).job
+
+
+async def to_its_end(session: Session, state: State, store: JobStore, job: str) -> None:
+    """Run slices here until the job has ended, wherever it is worked on beside.
+
+    Raises:
+        NotRun: it failed, is blocked or was stopped, or the kill switch is set.
+    """
+    audit = Audit(_ports(session, state, store), Audited(state.dps, webhook=session.settings.webhook_url))
+    rates, telemetry = Rates(session.clock), Silent()
+    worker = f"{getpass.getuser()}@{socket.gethostname()}"
+    with progress(session.terminal, "audit", 1.0) as advance:
+        watching = asyncio.create_task(_watch(session, store, job, advance))
+        try:
+            while not await _ended(store, job):
+                ran = await tick([audit.kind], store, rates, telemetry, worker=worker)
+                if not ran:
+                    await session.clock.sleep(LOOK_SECONDS)
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+
+async def _ended(store: JobStore, job: str) -> bool:
+    row = await show_job(store, job)
+    match row.state:
+        case JobState.DONE:
+            return True
+        case JobState.FAILED | JobState.BLOCKED | JobState.STOPPED:
+            raise NotRun(f"{job} is {row.state}{f': {row.problem}' if row.problem else ''}")
+        case _:
+            switch = (await store.current()).switch
+            off = switch.everything or switch.kinds.get(KIND)
+            if off is not None:
+                raise NotRun(
+                    f"the kill switch is set by {off.by} ({off.why}): nothing runs until it is taken back"
+                )
+            return False
+
+
+async def _watch(session: Session, store: JobStore, job: str, advance: Advance) -> None:
+    """Show how far it is, as the row says."""
+    while True:
+        row = await show_job(store, job)
+        done, total, unit = row.progress.done, row.progress.total, row.progress.unit
+        left = "" if row.remaining is None else f", about {span(row.remaining)} left"
+        of = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
+        advance(done / total if total else 0.0, f"{of}{left}")
+        await session.clock.sleep(LOOK_SECONDS)
+
+
+def _ports(session: Session, state: State, store: JobStore) -> Ports:
+    """What a run reaches from here. Vault and webhooks are the deployed app's to ask."""
+    wiring, clock, table = session.wiring, session.clock, session.wiring.table("audit")
+    url = session.settings.audit_notify_url
+
+    async def policy() -> CompiledPolicy | None:
+        return (await state.active()).policy
+
+    async def fleet() -> FleetView | None:
+        return view_of(await state.rows(), session)
+
+    return Ports(
+        dps=session.dps_under,
+        hub=wiring.hub,
+        arm=wiring.arm(UnpacedShare()),
+        table=table,
+        clock=clock,
+        telemetry=Silent(),
+        policy=policy,
+        active=state.policies.active,
+        fleet=fleet,
+        ledger=state.ledger,
+        jobs=store,
+        announce=partial(
+            announce,
+            archive=RunStore(table, state.dps),
+            checks=CHECKS,
+            suppressions=Suppressions(table, state.dps, clock),
+            telemetry=Silent(),
+            clock=clock,
+            notifier=Notifier(url, session.connections, clock) if url else None,
+        ),
+    )

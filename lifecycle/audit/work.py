@@ -1,0 +1,358 @@
+"""One slice's hands: what it found, what it read, where it is, and how all of that is saved.
+
+Rows are written before the checkpoint that counts them, under keys that the same step makes again. So a
+slice that dies anywhere leaves at most rows that the next one writes once more; what is read back is what a
+checkpoint counts.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from allocation import CompiledPolicy, Ledger
+from clients.arm import Unknown
+from clients.dps import DpsClient
+from clients.errors import (
+    BadRequest,
+    NoCredential,
+    NotSendable,
+    ServiceError,
+    Throttled,
+    Unavailable,
+    UnexpectedReply,
+)
+from clients.hubs import HubClient, HubShares
+from clients.ports import RateShare, Row, SlowingShare
+from clients.wording import plain as plain_text
+from lifecycle.audit import around as surroundings
+from lifecycle.audit import places
+from lifecycle.audit.evidence import Around, Complete
+from lifecycle.audit.finding import Finding, Outcome, Source
+from lifecycle.audit.join import Index
+from lifecycle.audit.ports import Audited, Ports, WouldGo
+from lifecycle.audit.report import identity
+from lifecycle.audit.runs import RunStore
+from lifecycle.audit.snapshot import CHUNK, LONGEST_CHUNK, Listed, Snapshots
+from lifecycle.audit.state import Kept, Place, Run, Tally, plain
+from lifecycle.jobs import Progress, Slice
+from lifecycle.rates import Rate
+from provisioning.enrollments import EnrollmentGroup
+from provisioning.hubs import HubKey
+
+T = TypeVar("T")
+
+PASSING = (Throttled, Unavailable, UnexpectedReply)
+"""What may be better in a minute."""
+
+REFUSED = (ServiceError, NoCredential, NotSendable)
+
+FLUSH = 200
+"""Findings that are held in memory."""
+
+
+class PageLike(Protocol):
+    """A page of any listing."""
+
+    @property
+    def continuation(self) -> str | None:
+        """Where to go on."""
+
+
+P = TypeVar("P", bound=PageLike)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one worker keeps between two slices of a run, so as not to read it again; lost with the worker.
+
+    Attributes:
+        saved: the checkpoint that it belongs to.
+        index: DPS's ids by registration id.
+        aliases: those whose device has another id at its hub, by that.
+        groups: as listed, by key: with webhook URLs, so never in a row.
+        digests: of the groups' keys: which slots have each.
+        at: groups whose keys are read.
+        others: device id -> numbers of hubs that have it beside its own.
+    """
+
+    saved: dict[str, Any] | None = None
+    index: Index | None = None
+    aliases: Index | None = None
+    groups: list[EnrollmentGroup] | None = None
+    digests: dict[str, list[str]] = field(default_factory=dict)
+    at: int = 0
+    others: dict[str, list[int]] | None = None
+
+
+class CountedShare:
+    """A share whose calls are counted."""
+
+    def __init__(self, share: RateShare, calls: dict[str, int], name: str) -> None:
+        self._share = share
+        self._calls = calls
+        self._name = name
+
+    async def call(self) -> None:
+        """Wait for the share."""
+        await self._share.call()
+        self._calls[self._name] = self._calls.get(self._name, 0) + 1
+
+    def slow(self, retry_after: float | None) -> None:
+        """An attempt was answered 429."""
+        if isinstance(self._share, SlowingShare):
+            self._share.slow(retry_after)
+
+
+class Work:
+    """One slice of one run."""
+
+    def __init__(
+        self,
+        slice_: Slice,
+        ports: Ports,
+        audited: Audited,
+        run: Run,
+        memory: Memory,
+        *,
+        values: dict[str, Any] | None,
+        policy: CompiledPolicy | None,
+    ) -> None:
+        self.slice = slice_
+        self.ports = ports
+        self.audited = audited
+        self.run = run
+        self.memory = memory
+        self.values = values
+        self.policy = policy
+        self.id = slice_.job.id
+        self.store = RunStore(ports.table, audited.dps)
+        self.snapshots = Snapshots(ports.table, audited.dps)
+        self.pause = 0.0
+        self.candidates: list[list[Any]] = []
+        self._found: dict[str, Finding] = {}
+        self._ids: list[Listed] = []
+        self._hubs: dict[HubKey, HubClient] = {}
+        self._saved_at = ports.clock.monotonic()
+        self._dps: DpsClient | None = None
+        self._would_go: WouldGo | None = None
+        self._asked_would_go = False
+        # One suffix for all rows: a key is the device's and its record's time, whoever writes it again.
+        self.books = None if ports.ledger is None else Ledger(ports.ledger, lambda: "audit")
+
+    @property
+    def started(self) -> datetime:
+        """When the run began."""
+        return datetime.fromisoformat(self.run.started)
+
+    @property
+    def dps(self) -> DpsClient:
+        """DPS, called under the job's share."""
+        if self._dps is None:
+            self._dps = self.ports.dps(self._share(Rate.DPS, "dps"))
+        return self._dps
+
+    def hub(self, name: HubKey) -> HubClient:
+        """A hub, called under the job's shares of it."""
+        if name not in self._hubs:
+            registry = self._share(Rate.HUB_REGISTRY, f"hub:{name}", name)
+            queries = self._share(Rate.HUB_QUERY, f"hub:{name}", name)
+            self._hubs[name] = self.ports.hub(name, HubShares(registry, queries, twins=registry))
+        return self._hubs[name]
+
+    def _share(self, rate: Rate, name: str, hub: str = "") -> RateShare:
+        return CountedShare(self.slice.share(rate, hub), self.run.calls, name)
+
+    def around(self, *more: Source) -> Around:
+        """What checks are told, with these sources counted as read."""
+        assert self.values is not None, "the first phase reads the values"
+        reasons = {Source(name): reason for name, reason in self.run.reasons.items()}
+        settled = {Source.ARM, Source.CERTIFICATES, Source.POLICY, Source.FLEET}
+        if self.ports.secrets is not None:
+            settled.add(Source.VAULT)
+        return surroundings.around(
+            self.values,
+            dps=self.audited.dps,
+            now=self.started,
+            thresholds=self.audited.thresholds,
+            complete=Complete(frozenset((settled | set(more)) - reasons.keys()), reasons),
+            policy=self.policy,
+            webhook=self.audited.webhook,
+        )
+
+    def would_go(self, around: Around) -> WouldGo | None:
+        """Where the policy in force would place a record's device."""
+        if not self._asked_would_go:
+            self._asked_would_go = True
+            if self.ports.would_go and around.policy is not None and around.fleet is not None:
+                self._would_go = self.ports.would_go(around.policy, around.fleet)
+        return self._would_go
+
+    def lacking(self, source: Source, reason: str) -> None:
+        """A source was not read to its end; the first reason stays."""
+        self.run.reasons.setdefault(str(source), plain_text(reason))
+
+    def lacks(self, *sources: Source) -> bool:
+        """Whether one of these was not read to its end."""
+        return any(str(source) in self.run.reasons for source in sources)
+
+    def note(self, outcomes: Iterable[Outcome]) -> None:
+        """Keep what checks said."""
+        tally = self.run.tally
+        for each in outcomes:
+            if isinstance(each, Finding):
+                count = tally.found[each.check] = tally.found.get(each.check, 0) + 1
+                if count <= self.audited.limits.rows:
+                    self._found[identity(each)] = each
+            elif each.check in tally.unsaid:
+                tally.unsaid[each.check][0] += 1
+            else:
+                tally.unsaid[each.check] = [1, plain_text(each.reason), each.resource]
+
+    async def save(self) -> None:
+        """Write what is held, then the checkpoint.
+
+        Raises:
+            TableUnavailable: some of it may be written; the slice ends.
+            Halted: as Slice.save.
+        """
+        await self.write_ids(all_of_them=True)
+        if self.candidates:
+            row = Row(
+                places.kept(self.audited.dps, self.id),
+                f"q|{self.run.strangers:06}",
+                places.spread("q", self.candidates),
+            )
+            await self.ports.table.put(row)
+            self.run.strangers += 1
+            self.candidates = []
+        await self.flush()
+        checkpoint = self.run.to_json()
+        await self.slice.save(checkpoint, Progress(self.run.notes.get("ids", 0), unit="ids"))
+        self.memory.saved = checkpoint
+        self._saved_at = self.ports.clock.monotonic()
+
+    def save_is_due(self) -> bool:
+        """Whether the next `saved_if_due` saves."""
+        due = self.ports.clock.monotonic() - self._saved_at >= self.audited.limits.save
+        return due or self.slice.time_left() <= 0
+
+    async def saved_if_due(self) -> bool:
+        """Save every few seconds. False: the time is up, and everything is saved."""
+        ends = self.slice.time_left() <= 0
+        if ends or self.save_is_due():
+            await self.save()
+        return not ends
+
+    async def flush(self) -> None:
+        """Write the findings that are held."""
+        if self._found:
+            await self.store.add(self.id, self._found.values())
+            self._found = {}
+
+    def list(self, listed: Listed) -> None:
+        """One more id of the listing under way."""
+        self._ids.append(listed)
+
+    async def write_ids(self, *, all_of_them: bool = False) -> None:
+        """Write whole chunks of ids, or all that are held."""
+        place = self.run.place
+        while self._ids and place is not None and (all_of_them or len(self._ids) >= CHUNK):
+            part, self._ids = self._ids[:LONGEST_CHUNK], self._ids[LONGEST_CHUNK:]
+            await self.snapshots.write(self.id, place.name, place.chunks, part)
+            place.chunks += 1
+            place.ids += len(part)
+            self.run.count("ids", len(part))
+
+    async def listing(
+        self,
+        name: str,
+        source: Source,
+        pages: Callable[[str | None], AsyncIterator[P]],
+        take: Callable[[P], Awaitable[None]],
+        *,
+        key: str = "",
+        group: str = "",
+    ) -> Kept | None:
+        """Go on with a listing.
+
+        Args:
+            name: of its chunks.
+            source: what it is part of, which is not complete if it does not end.
+            pages: the listing from a continuation on.
+            take: is given each page, and lists its ids; it may call services.
+            key: of the group's row.
+            group: its id.
+
+        Returns:
+            What came of it once it is over, to its end or not; None while it is not. All is saved then.
+        """
+        run = self.run
+        place = run.place
+        if place is None:
+            place = run.place = Place(name, before=self._before())
+        problem = ""
+        try:
+            async for page in pages(place.start):
+                place.failures = 0
+                await take(page)
+                place.start = page.continuation
+                del page  # not held while the next one is read
+                if place.start is None:
+                    break
+                await self.write_ids()
+                if len(self._found) >= FLUSH:
+                    await self.flush()
+                if not await self.saved_if_due():
+                    return None
+        except REFUSED as error:
+            problem = await self._refused(place, error)
+            if not problem:
+                return None
+        if not problem:
+            await self.write_ids(all_of_them=True)
+        kept = Kept(name, key, group, place.chunks, place.ids, not problem, place.records)
+        if problem:
+            run.count("listings_given_up")
+            self.lacking(source, f"{group or name}: {problem}" if group else problem)
+        run.place = None
+        return kept
+
+    async def _refused(self, place: Place, error: Exception) -> str:
+        """Why a listing is given up; "" if it is to be tried again, which is saved."""
+        limits = self.audited.limits
+        if isinstance(error, BadRequest) and place.start is not None:
+            if place.restarts >= limits.restarts:
+                return (
+                    f"its continuation was refused {place.restarts + 1} times; the last: {plain_text(str(error))}"
+                )
+            # Begin anew, as if nothing of it had been read.
+            self._ids = []
+            self.candidates = []
+            self.run.count("ids", -place.ids)
+            self.run.count("restarts")
+            self.run.tally = Tally(**place.before["tally"])
+            self.run.strangers, self.run.strangers_kept = place.before["strangers"]
+            self.run.place = Place(place.name, restarts=place.restarts + 1, before=self._before())
+            self.memory.index = self.memory.aliases = self.memory.others = None
+            await self.save()
+            return ""
+        place.failures += 1
+        if isinstance(error, PASSING) and place.failures < limits.failures:
+            await self.save()
+            self.pause = limits.pause
+            return ""
+        return plain_text(str(error)) or type(error).__name__
+
+    def _before(self) -> dict[str, Any]:
+        return {
+            "tally": plain(self.run.tally),
+            "strangers": [self.run.strangers, self.run.strangers_kept],
+        }
+
+    async def read(self, asked: Awaitable[T]) -> T | Unknown:
+        """The answer to one read by id, or why there is none."""
+        try:
+            return await asked
+        except REFUSED as error:
+            return Unknown(plain_text(str(error)) or type(error).__name__)

@@ -1,0 +1,1 @@
+"""Registration records that no device stands behind, found and removed without hurting a live one."""

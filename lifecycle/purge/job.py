@@ -1,0 +1,62 @@
+"""The kind of job `purge`: one run of it is a pass over everything, what is due then, and a pass again.
+
+Parameters of a job: `policy`, a PurgePolicy's document; `dry_run`, of which only false deletes anything.
+"""
+
+from lifecycle.errors import InvalidOption
+from lifecycle.jobs import Created, Failed, JobKind, JobStore, More, Slice, SliceResult
+from lifecycle.purge import act, survey
+from lifecycle.purge.plan import Pace
+from lifecycle.purge.policy import PurgePolicy
+from lifecycle.purge.work import KIND, Ports, Work
+
+
+def purge_kind(ports: Ports, pace: Pace) -> JobKind:
+    """The kind, for the job loop.
+
+    Args:
+        ports: what it reaches.
+        pace: how fast it may go, for plans (act.pace_of).
+    """
+
+    async def run(slice_: Slice) -> SliceResult:
+        try:
+            work = Work(slice_, ports, await ports.linked())
+        except InvalidOption as error:
+            return Failed(str(error))
+        while slice_.time_left() > 0:
+            ended = await _step(work, pace)
+            if ended is not None:
+                return ended
+            await work.save_sometimes()
+        await work.save()
+        return More()
+
+    return JobKind(KIND, run)
+
+
+async def _step(work: Work, pace: Pace) -> SliceResult | None:
+    match work.state.phase:
+        case "weigh":
+            return await survey.unless_groups_change(work, lambda: act.weigh(work, pace))
+        case "act":
+            await act.act(work)
+            return None
+        case "end":
+            return await act.end(work, pace)
+        case _:
+            return await survey.unless_groups_change(work, lambda: survey.step(work))
+
+
+async def create(store: JobStore, job: str, policy: PurgePolicy, *, by: str, dry_run: bool = True) -> Created:
+    """Ask for a run. The same id is the same run.
+
+    Args:
+        store: of jobs.
+        job: its id, which names its archive too.
+        policy: what counts; the run keeps it.
+        by: who asks.
+        dry_run: False: it marks what is stale and deletes what is due.
+    """
+    params = {"policy": policy.document(), "dry_run": dry_run}
+    return await store.create(job, KIND, by=by, params=params)

@@ -1,0 +1,249 @@
+"""A DPS with two hubs and records of every kind, and runs of the purge over it, on a clock that only moves."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import httpx
+
+from clients.arm import Unknown
+from clients.hubs import HubShares
+from clients.ports import RateShare, Table
+from lifecycle.audit.snapshot import Group, Listed, Snapshots, group_key
+from lifecycle.enrollments import change as changes
+from lifecycle.enrollments.at_dps import individuals
+from lifecycle.jobs import JobKind, JobRow, JobStore, State, show, tick
+from lifecycle.purge.act import pace_of
+from lifecycle.purge.archive import Archive, Archived
+from lifecycle.purge.hubs import Hub
+from lifecycle.purge.job import create, purge_kind
+from lifecycle.purge.marks import Mark, Marks
+from lifecycle.purge.policy import PurgePolicy
+from lifecycle.purge.work import Ports
+from lifecycle.rates import Rates
+from local.dps.records import Registration
+from local.hub import DeviceKeys, InitialTwin, IotHub
+from local.switches import Switches
+from local.world import ManualClock
+from provisioning.hubs import HubKey, hub_key
+from tests.lifecycle.enrollments.cloud import CloudRig, Internet
+from tests.lifecycle.enrollments.rig import HUBS, group
+from tests.memory_table import MemoryTable
+
+NAME = "dps-1"
+HUB_A, HUB_B = (hub_key(each) for each in HUBS)
+GONE_HUB = "hub-gone.azure-devices.net"
+PLAIN = {"allocationPolicy": "hashed", "customAllocationDefinition": None}
+POLICY = PurgePolicy(most_percent=100, quarantine_days=2)
+LONG = timedelta(days=400)
+
+
+class Moving:
+    """The manual clock, which moves on when somebody sleeps."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.advance(max(0.0, seconds))
+
+
+@dataclass
+class Told:
+    """Telemetry that remembers."""
+
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    measures: list[tuple[str, float]] = field(default_factory=list)
+
+    def event(self, name: str, **fields: object) -> None:
+        self.events.append((name, fields))
+
+    def measure(self, name: str, value: float, **_: str) -> None:
+        self.measures.append((name, value))
+
+
+class Journal(httpx.AsyncBaseTransport):
+    """The way to everything, which writes down what was called; `before` may interfere."""
+
+    def __init__(self, rig: "PurgeRig") -> None:
+        self._rig = rig
+        self._inner = Internet(rig)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        rig, host = self._rig, request.url.host
+        for each in rig.before:
+            await each(request)
+        answer = await self._inner.handle_async_request(request)
+        where = "dps" if host == rig.service.host_name else host.partition(".")[0]
+        rig.calls[where, request.method, request.url.path.split("/")[1]] += 1
+        if request.method == "DELETE" and answer.status_code == 204:
+            rig.deletes.append((request.url.path.rpartition("/")[2], request.headers["if-match"]))
+        return answer
+
+
+class PurgeRig(CloudRig):
+    """The service, and the table that outlives processes."""
+
+    behaviour_of_hubs: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, switches: Switches | None = None) -> None:
+        super().__init__(switches)
+        self.moving = Moving(self.clock)
+        self.memory = MemoryTable()
+        self.told = Told()
+        self.calls: Counter[tuple[str, str, str]] = Counter()
+        self.deletes: list[tuple[str, str]] = []
+        self.before: list[Callable[[httpx.Request], Any]] = []
+        self.linked: frozenset[HubKey] | Unknown = frozenset({HUB_A, HUB_B})
+        self._number = 0
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    async def group(self, name: str) -> None:
+        await changes.create(self.groups(), group(enrollmentGroupId=name, **PLAIN))
+
+    async def individual(self, name: str, **members: Any) -> None:
+        document = group(**PLAIN, registrationId=name, **members)
+        del document["enrollmentGroupId"]
+        await changes.create(individuals(self.dps()), document)
+
+    def record(
+        self,
+        name: str,
+        through: str | None = "line-a",
+        *,
+        hub: str | None = HUBS[0],
+        status: str = "assigned",
+        age: timedelta = LONG,
+        device: bool = True,
+        seen: timedelta | None = LONG,
+        tags: dict[str, Any] | None = None,
+    ) -> None:
+        """A record and, unless told otherwise, its device at that hub, last seen so long ago."""
+        self._number += 1
+        when = self.now - age
+        self.service.store.registrations.put(
+            name.lower(),
+            Registration(
+                registration_id=name,
+                group=through,
+                created=when,
+                updated=when,
+                etag=f'"{self._number:08}"',
+                status=status,
+                substatus="initialAssignment" if status == "assigned" else None,
+                assigned_hub=hub,
+                device_id=name if hub else None,
+            ),
+        )
+        if hub in HUBS and device:
+            self.device(name, hub, seen=seen, tags=tags)
+
+    def device(
+        self, name: str, hub: str, *, seen: timedelta | None = LONG, tags: dict[str, Any] | None = None
+    ) -> None:
+        at = self.at(hub)
+        keys, twin = DeviceKeys("cA==", "cA=="), InitialTwin(tags=tags or {}, desired={})
+        at.create_or_get(name, keys=keys, iot_edge=False, twin=twin, now=self.now - LONG)
+        if seen is not None:
+            at.touch(name, self.now - seen)
+
+    def at(self, hub: str) -> IotHub:
+        return self.hubs[hub].hub
+
+    def there(self, name: str) -> bool:
+        return self.service.registration(name) is not None
+
+    async def remember(self, name: str, *ids: str, run: str = "audit-1") -> None:
+        """What an audit would have kept of a group."""
+        snapshots, made = Snapshots(self.memory, NAME), "2020-01-01T00:00:00Z"
+        found = self.service.group(name)
+        if found is not None:
+            made = str(
+                (await self.dps().groups.get(name)).document()["createdDateTimeUtc"]  # type: ignore[union-attr]
+            )
+        await snapshots.write(run, f"g-{name}", 0, [Listed(each) for each in ids])
+        await snapshots.put(
+            Group(group_key(name, made), name, run, f"g-{name}", 1, len(ids), self.now - timedelta(days=1))
+        )
+
+    async def drop_group(self, name: str) -> None:
+        """The careless way: its records stay."""
+        found = await self.dps().groups.get(name)
+        assert found is not None
+        await self.dps().groups.delete(name, found.etag)
+
+    def ports(
+        self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None
+    ) -> Ports:
+        way, kept = transport or Journal(self), table or self.memory
+
+        async def linked() -> frozenset[HubKey] | Unknown:
+            return self.linked
+
+        def dps(share: RateShare) -> Any:
+            return self.dps(way, share)
+
+        def hub(hub: HubKey, shares: HubShares) -> Hub:
+            return self.hub_client(hub, way, shares)
+
+        return Ports(NAME, kept, kept, self.moving, dps, hub, linked, self.told)
+
+    def kind(self, ports: Ports) -> tuple[JobKind, JobStore, Rates]:
+        rates = Rates(self.moving)
+        return purge_kind(ports, pace_of(rates)), JobStore(ports.table, NAME, self.moving), rates
+
+    async def purge(
+        self,
+        job: str,
+        policy: PurgePolicy = POLICY,
+        *,
+        dry_run: bool = False,
+        ports: Ports | None = None,
+        ends: frozenset[State] = frozenset({State.DONE}),
+    ) -> JobRow:
+        """A whole run."""
+        kind, store, rates = self.kind(ports or self.ports())
+        for _ in range(300):
+            await create(store, job, policy, by="test", dry_run=dry_run)
+            await tick([kind], store, rates, self.told)
+            row = await show(store, job)
+            if row.state in ends:
+                return row
+            assert row.state in (State.WAITING, State.RUNNING), row.problem
+            await self.clock.advance(60)
+        raise AssertionError("the job does not end")
+
+    async def wait(self, **duration: float) -> None:
+        await self.clock.advance(timedelta(**duration).total_seconds())
+
+    async def purge_for_good(self, policy: PurgePolicy = POLICY, name: str = "purge") -> JobRow:
+        """Mark in one run, delete in the next."""
+        await self.purge(f"{name}-1", policy)
+        await self.wait(days=policy.quarantine_days, hours=1)
+        return await self.purge(f"{name}-2", policy)
+
+    async def marks(self) -> dict[str, Mark]:
+        return {mark.id: mark async for _, mark in Marks(self.memory, NAME).all()}
+
+    async def archived(self) -> list[Archived]:
+        archive = Archive(self.memory, NAME)
+        return [each for run in await archive.runs() async for each in archive.records(run.run)]
+
+    def dps_calls(self) -> int:
+        return sum(count for (where, _, _), count in self.calls.items() if where == "dps")
+
+
+def aged(policy: PurgePolicy, **values: Any) -> PurgePolicy:
+    """The policy with other values."""
+    return replace(policy, **values)

@@ -1,0 +1,252 @@
+"""Rotations under every position of every switch they consult, and a crash before and after every call.
+
+A read changes nothing, so a death around it leaves the world that the write before it left. So each crash
+around each call is walked with the switches as they are by default, and each crash around each *write* under
+every position of the switches; `./run soak` walks the whole product, and every pair.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from lifecycle.errors import RotationRefused
+from lifecycle.jobs import JobStore
+from lifecycle.rotation.row import Stage, Use, consented
+from lifecycle.rotation.run import KIND
+from lifecycle.rotation.store import RotationStore
+from lifecycle.rotation.triggers import VaultIdentity, receive
+from local.explore import Life, Run, Scenario, explore
+from local.switches import Switches
+from tests.lifecycle.enrollments.rig import WEBHOOK
+from tests.lifecycle.rotation.invariants import Invariants, Watched
+from tests.lifecycle.rotation.rig import (
+    GROUP,
+    PRIMARY,
+    SECONDARY,
+    SECRET,
+    TERMS,
+    RotationRig,
+)
+
+CUSTOM = {
+    "allocationPolicy": "custom",
+    "customAllocationDefinition": {"webhookUrl": WEBHOOK, "apiVersion": "2021-10-01"},
+}
+
+
+def near_expiry(rig: RotationRig) -> dict[str, Any]:
+    """The event that the vault sends."""
+    version = rig.vault.peek(SECRET)[0].id
+    return {
+        "id": "e-1",
+        "source": rig.vault.resource_id,
+        "specversion": "1.0",
+        "type": "Microsoft.KeyVault.SecretNearExpiry",
+        "subject": SECRET,
+        "time": "2026-01-01T00:00:00.0000000Z",
+        "data": {
+            "Id": f"https://evil.example/secrets/{SECRET}/{version}",
+            "VaultName": rig.vault.name,
+            "ObjectType": "Secret",
+            "ObjectName": SECRET,
+            "Version": version,
+            "NBF": None,
+            "EXP": 1,
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What a process has of the world; `reads` says whether it may die at them too."""
+
+    life: Life
+    network: Watched
+    rig: RotationRig
+    reads: bool = True
+
+    @property
+    def table(self) -> Any:
+        mortal = self.life.port(self.rig.table, "table")
+        return mortal if self.reads else _AtWrites(self.life, self.rig.table, mortal, ("get", "scan"))
+
+    @property
+    def transport(self) -> httpx.AsyncBaseTransport:
+        mortal = self.life.transport(self.network)
+        return mortal if self.reads else _Sturdy(self.life, self.network, mortal)
+
+
+class _AtWrites:
+    def __init__(self, life: Life, plain: Any, mortal: Any, reads: tuple[str, ...]) -> None:
+        self._life, self._plain, self._mortal, self._reads = life, plain, mortal, reads
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._reads and not self._life.dead:
+            return getattr(self._plain, name)
+        return getattr(self._mortal, name)
+
+
+class _Sturdy(httpx.AsyncBaseTransport):
+    def __init__(self, life: Life, plain: Watched, mortal: httpx.AsyncBaseTransport) -> None:
+        self._life, self._plain, self._mortal = life, plain, mortal
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        reads = request.method == "GET" or request.url.path.endswith("/attestationmechanism")
+        sturdy = reads and not self._life.dead
+        return await (self._plain if sturdy else self._mortal).handle_async_request(request)
+
+
+Process = Callable[[RotationRig, Hold], Awaitable[None]]
+Judge = Callable[[RotationRig], Awaitable[None]]
+
+
+def scenario(
+    process: Process, judge: Judge, *, reads: bool = True, switched: bool = True, **members: Any
+) -> Scenario:
+    async def run(run: Run) -> None:
+        rig = RotationRig(Switches(run) if switched else None)
+        await rig.furnish(**members)
+        if members:
+            rig.webhook_url = WEBHOOK
+        invariants = Invariants(rig)
+
+        async def live(life: Life) -> None:
+            await process(rig, Hold(life, Watched(rig, invariants), rig, reads))
+
+        await run.live(live)
+        invariants.check()
+        await judge(rig)
+        await rig.aclose()
+
+    return run
+
+
+async def routine(rig: RotationRig, hold: Hold) -> None:
+    """The event is delivered, again after each crash, as Event Grid would; then the ticks go on."""
+    table = hold.table
+    rotations = RotationStore(table, "dps-1", rig.time)
+    jobs = JobStore(table, "dps-1", rig.time, unique=rig.unique)
+    await receive(near_expiry(rig), VaultIdentity(rig.vault.name), rotations, jobs, rig.told)
+    await rig.work(hold.transport, table)
+
+
+async def routine_is_through(rig: RotationRig) -> None:
+    row = await rig.row()
+    assert row.stage is Stage.OVERLAP, row
+    assert rig.slots() == {"primary": PRIMARY, "secondary": rig.live()}
+    assert len(rig.vault.peek(SECRET)) <= 3
+    assert rig.secret_values(f"{SECRET}-pending", enabled=True) == []
+    assert rig.secret_values(f"{SECRET}-replaced", enabled=True) == []
+    assert (row.slots["primary"].use, row.slots["secondary"].use) == (Use.DEMOTED, Use.ACTIVE)
+
+
+async def breach(rig: RotationRig, hold: Hold) -> None:
+    table = hold.table
+    jobs = JobStore(table, "dps-1", rig.time, unique=rig.unique)
+    params = {"do": "breach", "group": GROUP, "rotation": "b" * 32}
+    await jobs.create("breach-1", KIND, by="operator", params=params)
+    await rig.work(hold.transport, table)
+
+
+async def breach_is_through(rig: RotationRig) -> None:
+    row = await rig.row()
+    assert (row.stage, row.active) == (Stage.IDLE, "primary"), row
+    slots = rig.slots()
+    assert rig.enabled()
+    assert rig.live() == slots["primary"]
+    assert not {PRIMARY, SECONDARY} & set(slots.values())
+    assert slots["primary"] != slots["secondary"]
+    assert PRIMARY in rig.secret_values(enabled=False)
+    assert {PRIMARY, SECONDARY} <= set(rig.secret_values(f"{SECRET}-replaced", enabled=False))
+    assert slots["secondary"] in rig.secret_values(f"{SECRET}-pending", enabled=False)
+    assert set(rig.secret_values(enabled=True)) == {slots["primary"]}
+
+
+async def retirement(rig: RotationRig, hold: Hold) -> None:
+    """What follows the overlap: the timer's job, the operator's consent, its job."""
+    table = hold.table
+    rotations = RotationStore(table, "dps-1", rig.time)
+    jobs = JobStore(table, "dps-1", rig.time, unique=rig.unique)
+    await jobs.create("on", KIND, by="timer", params={"do": "advance", "group": GROUP})
+    await rig.work(hold.transport, table)
+    try:
+        await rotations.change(GROUP, lambda row: consented(row, "retire", rig.clock.now()))
+    except RotationRefused:
+        assert (await rig.row()).stage is Stage.IDLE  # done before a crash
+    await jobs.create("consented", KIND, by="operator", params={"do": "advance", "group": GROUP})
+    await rig.work(hold.transport, table)
+
+
+def retiring() -> Scenario:
+    async def run(run: Run) -> None:
+        rig = RotationRig(Switches(run))
+        await rig.furnish()
+        await rig.start()
+        await rig.work()
+        await rig.pass_time(TERMS.overlap + timedelta(hours=1))
+        invariants = Invariants(rig)
+        await run.live(lambda life: retirement(rig, Hold(life, Watched(rig, invariants), rig)))
+        invariants.check()
+        row = await rig.row()
+        assert (row.stage, row.slots["primary"].use, row.active) == (Stage.IDLE, Use.FREE, "secondary")
+        await rig.aclose()
+
+    return run
+
+
+async def test_no_single_crash_of_a_routine_rotation_loses_a_key_or_locks_a_device_out() -> None:
+    report = await explore(scenario(routine, routine_is_through, switched=False))
+    report.check()
+    assert report.runs > 150, report.runs
+
+
+async def test_no_single_crash_of_a_retirement_frees_another_slot() -> None:
+    (await explore(retiring())).check()
+
+
+async def test_no_single_crash_of_a_breach_leaves_a_group_on_keys_that_nobody_holds() -> None:
+    report = await explore(scenario(breach, breach_is_through, switched=False))
+    report.check()
+    assert report.runs > 150, report.runs
+
+
+@pytest.mark.parametrize(
+    ("process", "judge"),
+    [(routine, routine_is_through), (breach, breach_is_through)],
+    ids=["routine", "breach"],
+)
+async def test_no_crash_around_a_write_hurts_under_any_position_of_the_switches(
+    process: Process, judge: Judge
+) -> None:
+    report = await explore(scenario(process, judge, reads=False, **CUSTOM))
+    report.check()
+    assert set(report.consulted) >= {"dps.mask_webhook_url_on_get", "dps.put_update_returns_keys"}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("process", "judge"),
+    [(routine, routine_is_through), (breach, breach_is_through)],
+    ids=["routine", "breach"],
+)
+async def test_no_crash_around_any_call_hurts_under_any_position_of_the_switches(
+    process: Process, judge: Judge
+) -> None:
+    (await explore(scenario(process, judge, **CUSTOM), most_runs=1_000_000)).check()
+
+
+@pytest.mark.soak
+async def test_no_pair_of_crashes_of_a_routine_rotation_loses_a_key() -> None:
+    (await explore(scenario(routine, routine_is_through), crashes=2, most_runs=1_000_000)).check()
+
+
+@pytest.mark.soak
+async def test_no_pair_of_crashes_of_a_breach_leaves_a_group_on_keys_that_nobody_holds() -> None:
+    (await explore(scenario(breach, breach_is_through), crashes=2, most_runs=1_000_000)).check()
+
+
