@@ -11,6 +11,7 @@ from typing import Annotated, Any, cast
 from cyclopts import App, CycloptsError, Parameter
 
 from cli import (
+    audit,
     certificates,
     completion,
     device,
@@ -60,6 +61,7 @@ def application() -> App:
     root.command(escrow.app())
     documents.register(root)
     root.command(policy.app())
+    root.command(audit.app())
     root.command(hub.app())
     root.command(explain)
     root.command(simulate)

@@ -1,18 +1,15 @@
 """`audit run`: writes the job, and works on it here if somebody waits for it."""
 
 import asyncio
-import getpass
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from allocation import CompiledPolicy, FleetView
 from cli.connect import Session
 from cli.errors import CliError
 from cli.progress import Advance, progress
-from cli.state import State, view_of
+from cli.state import State, view_of, whoever
 from clients.pacing import UnpacedShare
 from lifecycle.audit.checks import CHECKS
 from lifecycle.audit.formats.shape import span
@@ -21,7 +18,8 @@ from lifecycle.audit.notify import Notifier, announce
 from lifecycle.audit.ports import Audited, Ports
 from lifecycle.audit.runs import RunStore
 from lifecycle.audit.suppressions import Suppressions
-from lifecycle.jobs import JobRow, JobStore, State as JobState, tick
+from lifecycle.jobs import JobRow, JobStore, tick
+from lifecycle.jobs import State as JobState
 from lifecycle.jobs import show as show_job
 from lifecycle.rates import Rates
 
@@ -50,7 +48,7 @@ async def start(session: Session, store: JobStore, *, by: str, webhook: bool) ->
         if job.kind == KIND:
             session.terminal.note(f"{job.id} is {job.state} already; no other is started beside it")
             return job
-    params: Mapping[str, Any] = {"webhook": True} if webhook else {}
+    params = {"webhook": True} if webhook else {}
     name = f"{KIND}:{session.now:%Y-%m-%dT%H.%M.%S}"
     return (await store.create(name, KIND, by=by, subject=store.dps, params=params)).job
 
@@ -63,7 +61,7 @@ async def to_its_end(session: Session, state: State, store: JobStore, job: str) 
     """
     audit = Audit(_ports(session, state, store), Audited(state.dps, webhook=session.settings.webhook_url))
     rates, telemetry = Rates(session.clock), Silent()
-    worker = f"{getpass.getuser()}@{socket.gethostname()}"
+    worker = f"{whoever(None)}@{socket.gethostname()}"
     with progress(session.terminal, "audit", 1.0) as advance:
         watching = asyncio.create_task(_watch(session, store, job, advance))
         try:
@@ -126,7 +124,7 @@ def _ports(session: Session, state: State, store: JobStore) -> Ports:
         policy=policy,
         active=state.policies.active,
         fleet=fleet,
-        ledger=state.ledger,
+        ledger=wiring.table("ledger"),
         jobs=store,
         announce=partial(
             announce,

@@ -21,6 +21,7 @@ from clients.connections import Connections
 from clients.dps import DpsClient
 from clients.errors import NotSendable
 from clients.pacing import UnpacedShare
+from clients.ports import RateShare
 from clients.service import Auth
 from clients.vault import VaultClient
 from settings import Settings  # noqa: TID251 - the composition root of the commands

@@ -84,7 +84,7 @@ var deadLetters = 'deadletters'
 // Tables of the app, and what the webhook may do with them. It is open to the world, so it may write the ledger alone.
 var allocationReads = ['policies', 'fleet']
 var allocationWrites = ['ledger']
-var lifecycleTables = []
+var lifecycleTables = ['audit', 'jobs']
 
 var group = '/subscriptions/${subscription().subscriptionId}/resourceGroups/${groupName}'
 var makesDps = empty(dpsResourceId)

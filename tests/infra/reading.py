@@ -104,7 +104,7 @@ def broken(root: Node) -> list[str]:
     ]
 
 
-def value(node: Node) -> Value:
+def value(node: Node) -> Value:  # noqa: PLR0911 - one kind of literal each
     """A literal as Python has it; anything else as its text."""
     match node.type:
         case "string":
@@ -178,9 +178,7 @@ def template(file: Path) -> Template:
                 kind_and_version = str(value(parts[1]))
                 type_, _, version = kind_and_version.partition("@")
                 existing = " existing = " in text(node).partition("\n")[0]
-                resources.append(
-                    Resource(text(parts[0]), type_, version, existing, _body(parts[-1]), file)
-                )
+                resources.append(Resource(text(parts[0]), type_, version, existing, _body(parts[-1]), file))
             case "module_declaration":
                 path = (file.parent / str(value(parts[1]))).resolve()
                 modules[text(parts[0])] = Module(text(parts[0]), path, _body(parts[-1]))

@@ -34,8 +34,7 @@ def tables_in_code() -> set[str]:
         argument.value
         for file in sources(*DEPLOYED, "cli")
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call)
-        and getattr(node.func, "attr", "") in ("table", "_table")
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("table", "_table")
         for argument in node.args[:1]
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
     }
@@ -60,7 +59,9 @@ def test_the_tables_of_the_code_are_made() -> None:
         "infra/main.bicep: put each table into allocationReads or allocationWrites, if the webhook uses it, "
         "else into lifecycleTables"
     )
-    assert MAIN.modules["state"].params["tables"] == "concat(allocationReads, allocationWrites, lifecycleTables)"
+    assert (
+        MAIN.modules["state"].params["tables"] == "concat(allocationReads, allocationWrites, lifecycleTables)"
+    )
 
 
 class Watched:
@@ -125,12 +126,13 @@ async def test_the_webhook_places_and_records_with_the_rights_it_is_given() -> N
     assert [name for name, table in tables.items() if not table.used] == []
 
 
+GROUP = "/subscriptions/s/resourceGroups/g/providers"
+
 INDEX = """
 import json
 from function_app import app
-print(json.dumps({
-    function.get_function_name(): function.get_trigger().get_binding_name() for function in app.get_functions()
-}))
+triggers = {each.get_function_name(): each.get_trigger().get_binding_name() for each in app.get_functions()}
+print(json.dumps(triggers))
 """
 
 
@@ -140,7 +142,7 @@ def functions(role: str) -> dict[str, str]:
         "APP_ROLE": role,
         "DPS_NAME": "factory",
         "DPS_HOST": "factory.azure-devices-provisioning.net",
-        "DPS_RESOURCE_ID": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/factory",
+        "DPS_RESOURCE_ID": f"{GROUP}/Microsoft.Devices/provisioningServices/factory",
         "STATE_TABLES": "https://state.table.core.windows.net",
         "VAULT_URL": "https://vault.vault.azure.net",
         "WEBHOOK_URL": "https://app.azurewebsites.net/api/allocate",

@@ -38,6 +38,7 @@ NEEDS = {
 
 BOTH = {"APP_ROLE", "DPS_NAME", "IDENTITY_CLIENT_ID", "POLICY_FILE", "STATE_TABLES"}
 
+GROUP = "/subscriptions/s/resourceGroups/g/providers"
 ROLES = sorted(NEEDS)
 NAMES = {setting.name for setting in TABLE}
 
@@ -73,7 +74,9 @@ def given(role: str) -> dict[str, Value]:
     assert isinstance(written, Expression)
     assert written.startswith("union({")
     assert written.endswith(f", {role}Settings)")
-    [node] = [n for n in MAIN.nodes("object_property") if n.text and n.text.decode() == f"appSettings: {written}"]
+    [node] = [
+        n for n in MAIN.nodes("object_property") if n.text and n.text.decode() == f"appSettings: {written}"
+    ]
     [arguments] = [n for n in node.named_children[1].named_children if n.type == "arguments"]
     from tests.infra.reading import value
 
@@ -86,8 +89,8 @@ def given(role: str) -> dict[str, Value]:
 def test_each_setting_is_given_to_the_roles_that_need_it_or_is_for_operators(setting: Setting) -> None:
     wanted = [role for role in ROLES if setting.name in BOTH | NEEDS[role]]
     assert wanted or setting.name in OPERATORS_ONLY, (
-        f"settings.py has a new row {setting.name}. Say in tests/infra/test_app_settings.py which role needs it, "
-        "and give it to that app in infra/main.bicep; or list it as for operators only"
+        f"settings.py has a new row {setting.name}. Say in tests/infra/test_app_settings.py which role needs "
+        "it, and give it to that app in infra/main.bicep; or list it as for operators only"
     )
     assert [role for role in ROLES if setting.name in given(role)] == wanted, (
         f"infra/main.bicep: give {setting.name} to the app settings of {' and '.join(wanted) or 'no app'}"
@@ -116,7 +119,7 @@ def test_the_app_starts_with_what_it_is_given(role: str) -> None:
         "POLICY_FILE": "",
         "DPS_NAME": "provs-abc",
         "DPS_HOST": "provs-abc.azure-devices-provisioning.net",
-        "DPS_RESOURCE_ID": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p",
+        "DPS_RESOURCE_ID": f"{GROUP}/Microsoft.Devices/provisioningServices/p",
         "ARM_URL": "https://management.azure.com/",
         "VAULT_URL": "https://kv-abc.vault.azure.net/",
         "WEBHOOK_URL": "https://func-allocation-abc.azurewebsites.net/api/allocate",

@@ -102,7 +102,7 @@ functions = {function.get_function_name(): function for function in function_app
 request = func.HttpRequest(
     "POST",
     "/api/allocate",
-    body=json.dumps({"deviceRuntimeContext": {"registrationId": "dev-1"}, "linkedHubs": ["a.example"]}).encode(),
+    body=b'{"deviceRuntimeContext": {"registrationId": "dev-1"}, "linkedHubs": ["a.example"]}',
 )
 status = None
 if "allocate" in functions:
@@ -113,7 +113,7 @@ print(json.dumps([sorted(functions), status]))
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package, and beside it a virtual environment of what requirements.txt alone brings."""
+    """A folder with the package, and an environment of what requirements.txt alone brings."""
     home = tmp_path_factory.mktemp("deployed")
     for file in FILES:
         target = home / "package" / file
@@ -121,9 +121,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copyfile(ROOT / file, target)
     # Without a pip of its own and without byte code: half the time.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "venv"], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(home / "venv"), "--disable-pip-version-check"]
     ran = subprocess.run(
-        [sys.executable, "-m", "pip", "--python", home / "venv", "--disable-pip-version-check", "install", "-qq"]
-        + ["--no-compile", "-r", home / "package" / "requirements.txt"],
+        [*pip, "install", "-qq", "--no-compile", "-r", str(home / "package" / "requirements.txt")],
         capture_output=True,
         text=True,
         check=False,

@@ -7,11 +7,12 @@ import pytest
 
 from tests.infra.reading import INFRA, template
 
+PROVIDERS = "/subscriptions/s/resourceGroups/rg-factory/providers"
 OUTPUTS = {
     "AZURE_RESOURCE_GROUP": "rg-factory",
     "LIFECYCLE_APP": "func-lifecycle-abc",
-    "LIFECYCLE_APP_ID": "/subscriptions/s/resourceGroups/rg-factory/providers/Microsoft.Web/sites/func-lifecycle-abc",
-    "VAULT_TOPIC_ID": "/subscriptions/s/resourceGroups/rg-factory/providers/Microsoft.EventGrid/systemTopics/v",
+    "LIFECYCLE_APP_ID": f"{PROVIDERS}/Microsoft.Web/sites/func-lifecycle-abc",
+    "VAULT_TOPIC_ID": f"{PROVIDERS}/Microsoft.EventGrid/systemTopics/v",
     "HUB_TOPIC_IDS": "/a/b,/c/d",
     "EVENTS_IDENTITY_ID": "/identity",
     "DEAD_LETTER_ACCOUNT_ID": "/account",
@@ -37,7 +38,9 @@ class Machine:
         self.has("count_devices", "secret_near_expiry", "device_deleted")
 
     def has(self, *functions: str) -> None:
-        (self.folder / "functions").write_text("".join(f"func-lifecycle-abc/{each}\r\n" for each in functions))
+        (self.folder / "functions").write_text(
+            "".join(f"func-lifecycle-abc/{each}\r\n" for each in functions)
+        )
 
     def run(self, **changed: str) -> "subprocess.CompletedProcess[str]":
         path = f"{self.folder}:/usr/bin:/bin"

@@ -45,7 +45,9 @@ GRANTED = {
 
 
 def of_type(type_: str) -> list[Resource]:
-    found = [each for one in templates() for each in one.resources if each.type == type_ and not each.existing]
+    found = [
+        each for one in templates() for each in one.resources if each.type == type_ and not each.existing
+    ]
     assert found
     return found
 
@@ -167,7 +169,11 @@ def test_apps_and_telemetry_are_entered_by_identity_over_tls() -> None:
         assert held["httpsOnly"] is True
         site = held["siteConfig"]
         assert isinstance(site, dict)
-        assert (site["minTlsVersion"], site["scmMinTlsVersion"], site["ftpsState"]) == ("1.2", "1.2", "Disabled")
+        assert (site["minTlsVersion"], site["scmMinTlsVersion"], site["ftpsState"]) == (
+            "1.2",
+            "1.2",
+            "Disabled",
+        )
         identity = each.body["identity"]
         assert isinstance(identity, dict)
         assert identity["type"] == "UserAssigned"

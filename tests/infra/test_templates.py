@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.reading import FILES, INFRA, MAIN, Expression, Template, broken, parse, template, templates, text
+from tests.infra.reading import (
+    FILES,
+    INFRA,
+    MAIN,
+    Expression,
+    Template,
+    broken,
+    parse,
+    template,
+    templates,
+    text,
+)
 
 VERSIONS = {
     "Microsoft.Authorization/roleAssignments": {"2022-04-01"},
@@ -46,7 +57,9 @@ VERSIONS = {
 
 NAME = re.compile(r"[A-Za-z_]\w*")
 
-each_template = pytest.mark.parametrize("each", templates(), ids=lambda each: str(each.file.relative_to(INFRA)))
+each_template = pytest.mark.parametrize(
+    "each", templates(), ids=lambda each: str(each.file.relative_to(INFRA))
+)
 
 
 def test_the_parser_sees_what_is_no_bicep() -> None:
@@ -198,11 +211,13 @@ def test_names_of_apps_are_within_what_the_host_derives_its_id_from() -> None:
         assert isinstance(written, Expression)
         assert len(written.strip("'").replace("${token}", "t" * 13)) <= 32
     # Storage accounts and vaults have 24 characters.
-    accounts = [module.params["name"] for module in MAIN.modules.values() if module.path.name == "storage.bicep"]
+    accounts = [
+        module.params["name"] for module in MAIN.modules.values() if module.path.name == "storage.bicep"
+    ]
     names = [MAIN.variables.get(str(name), name) for name in (*accounts, "vaultName")]
     assert len(names) == 4
-    for name in names:
-        assert len(str(name).strip("'").replace("${token}", "t" * 13)) <= 24, name
+    for held in names:
+        assert len(str(held).strip("'").replace("${token}", "t" * 13)) <= 24, held
 
 
 def test_yaml_of_azd_names_what_the_templates_tag() -> None:

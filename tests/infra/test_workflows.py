@@ -1,4 +1,4 @@
-"""The GitHub workflows: fixed versions, least permissions, no stored secret, and the parameters of the templates.
+"""The GitHub workflows: fixed versions, least permissions, no stored secret, the templates' parameters.
 
 They cannot run here. What is held is what can be read in them.
 """
@@ -115,7 +115,8 @@ def test_the_preview_fills_in_the_parameters(tmp_path: Path) -> None:
     (tmp_path / "az").write_text("#!/bin/sh\nexit 0\n")
     (tmp_path / "envsubst").write_text(
         "#!/usr/bin/env python3\nimport os, re, sys\n"
-        "print(re.sub(r'[$](?:{(\\w+)}|(\\w+))', lambda m: os.environ.get(m[1] or m[2], ''), sys.stdin.read()))\n"
+        "fill = lambda m: os.environ.get(m[1] or m[2], '')\n"
+        "print(re.sub(r'[$](?:{(\\w+)}|(\\w+))', fill, sys.stdin.read()))\n"
     )
     for name in ("az", "envsubst"):
         (tmp_path / name).chmod(0o755)
@@ -134,5 +135,9 @@ def test_the_preview_fills_in_the_parameters(tmp_path: Path) -> None:
     filled = json.loads((tmp_path / "parameters.json").read_text())
     assert filled["$schema"].endswith("deploymentParameters.json#")
     values = {name: each["value"] for name, each in filled["parameters"].items()}
-    assert (values["environmentName"], values["pythonVersion"], values["alertEmail"]) == ("factory", "3.12", "")
+    assert (values["environmentName"], values["pythonVersion"], values["alertEmail"]) == (
+        "factory",
+        "3.12",
+        "",
+    )
     assert set(values) <= set(MAIN.parameters)
