@@ -230,10 +230,8 @@ def state_settings(path: Path) -> dict[str, str]:
     identity = state.get("identity") if isinstance(state, dict) else None
     if not found["DPS_CONNECTION_STRING"] or not isinstance(identity, dict):
         raise Usage(f"--state: {str(path)!a} names no DPS; it is the file of `./run local --state FILE`")
-    webhook, _, query = found.pop("WEBHOOK_URL").partition("?")
-    if webhook.startswith("https://"):
-        found["WEBHOOK_URL"] = webhook
-        found["WEBHOOK_KEY"] = dict(parse_qsl(query)).get("code", "")
+    found["WEBHOOK_URL"], _, query = found["WEBHOOK_URL"].partition("?")
+    found["WEBHOOK_KEY"] = dict(parse_qsl(query)).get("code", "")
     return {name: text for name, text in found.items() if text} | {
         str(name): str(value) for name, value in identity.items()
     }

@@ -82,6 +82,7 @@ async def act(work: Work) -> None:
         if state.this_pass and state.passed < PASSES:
             state.passed += 1
             state.again()
+            work.fresh()
         else:
             state.phase = "end"
     await work.save()

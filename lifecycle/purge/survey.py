@@ -5,14 +5,18 @@ from the last checkpoint; a continuation that is refused begins that listing ane
 meanwhile begin the pass anew.
 """
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 
+from clients.dps import Page
 from clients.errors import ContinuationExpired, NotFound
+from clients.hub_queries import QUERY_CHARACTERS, QUERY_IDS
 from lifecycle.audit.snapshot import group_key
 from lifecycle.jobs import Failed
 from lifecycle.purge.rules import Evidence
 from lifecycle.purge.work import INDIVIDUALS, RECORDS, Work
 from provisioning.enrollments import EnrollmentGroup
+from provisioning.registrations import Registration
 
 RECORDS_PAGE = 1_000
 """Records asked for at once; each page is one billed operation, however many DPS gives."""
@@ -41,6 +45,7 @@ async def unless_groups_change(work: Work, go: Callable[[], Awaitable[Failed | N
             return Failed(f"groups came and went during {RESTARTS} passes: run it when they are left alone")
         state.restarts += 1
         state.again()
+        work.fresh()
         await work.save()
         return None
 
@@ -123,29 +128,59 @@ async def _records(work: Work) -> None:
         return
     group = state.groups[state.at][0]
     before = state.before = state.before or state.tally.copied()
-    individuals = await work.listed(INDIVIDUALS)
     try:
-        async for page in work.dps.registrations.pages(group, start=state.start, size=RECORDS_PAGE):
-            state.tally.pages += 1
-            await work.note_listed(RECORDS, (each.id for each in page.items))
-            await work.weigh(
-                [
-                    Evidence(each, group, individual=each.key in individuals, linked=work.linked)
-                    for each in page.items
-                ]
-            )
-            state.start = page.continuation
-            if state.start is None:
-                state.at, state.before = state.at + 1, None
-            break
+        page = work.page = work.page or await _page(work, group)
     except ContinuationExpired:
         if state.start is None:
             raise
         pages = state.tally.pages
-        state.tally, state.start = before.copied(), None
+        state.tally, state.start, state.place = before.copied(), None, 0
         state.tally.pages = pages
+        return
     except NotFound:
         raise GroupsChange from None
+    individuals = await work.listed(INDIVIDUALS)
+    batch = one_query_each(page.items[state.place :])
+    await work.weigh(
+        [
+            Evidence(each, group, individual=each.key in individuals, linked=work.linked)
+            for each in batch
+        ]
+    )
+    state.place += len(batch)
+    if state.place < len(page.items):
+        return
+    state.start, state.place, work.page = page.continuation, 0, None
+    if state.start is None:
+        state.at, state.before = state.at + 1, None
+
+
+async def _page(work: Work, group: str) -> Page[Registration]:
+    """The page that the checkpoint names. A slice that ended in the middle of one reads it again.
+
+    It may have changed meanwhile: a record that slips through is not marked, and listed ids only add up.
+    """
+    async for page in work.dps.registrations.pages(group, start=work.state.start, size=RECORDS_PAGE):
+        work.state.tally.pages += 1
+        await work.note_listed(RECORDS, (each.id for each in page.items))
+        return page
+    return Page((), None)
+
+
+def one_query_each(records: Sequence[Registration]) -> Sequence[Registration]:
+    """The first records, as many as one query of each hub can ask for.
+
+    A query waits its turn, and no more of them are begun than a slice has time for.
+    """
+    ids: Counter[str] = Counter()
+    letters: Counter[str] = Counter()
+    for at, each in enumerate(records):
+        hub, size = each.hub or "", 2 * len(each.device_id or each.id) + 3
+        if ids[hub] == QUERY_IDS or letters[hub] + size > QUERY_CHARACTERS - 100:
+            return records[: max(1, at)]
+        ids[hub] += 1
+        letters[hub] += size
+    return records
 
 
 async def _orphans(work: Work) -> None:
@@ -171,11 +206,11 @@ async def _read(work: Work, group: str, ids: list[str]) -> None:
     records, individuals = await work.listed(RECORDS), await work.listed(INDIVIDUALS)
     found = []
     for each in ids:
-        if each in records:
+        if each in records or each.lower() in work.read:
             continue
         record = await work.dps.registrations.get(each)
         work.state.tally.reads += 1
-        records.add(each)  # another gone group may have had it too
+        work.read.add(each.lower())
         if record is not None:
             found.append(
                 Evidence(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from clients.arm import Unknown
-from clients.dps import DpsClient
+from clients.dps import DpsClient, Page
 from clients.hubs import HubShares
 from clients.ports import Clock, RateShare, Row, Table, Telemetry
 from lifecycle.audit import places
@@ -93,6 +93,10 @@ class Work:
         self.archive = Archive(ports.table, ports.name)
         self.snapshots = Snapshots(ports.audits, ports.name)
         self._partition = f"{ports.name.lower()}|purge|listed|{self.run}"
+        self.read: set[str] = set()
+        """Ids of gone groups that this slice read: another gone group may have had them too."""
+        self.page: Page[Registration] | None = None
+        """The page that the checkpoint names, once it was read."""
         self._indexes: dict[str, Index] = {}
         self._saved = ports.clock.monotonic()
 
@@ -100,6 +104,12 @@ class Work:
     def token(self) -> str:
         """This pass of this run."""
         return f"{self.run}:{self.state.passed}:{self.state.restarts}"
+
+    def fresh(self) -> None:
+        """A pass begins: nothing that was read counts any more."""
+        self.page = None
+        self.read.clear()
+        self._indexes.clear()
 
     async def save(self) -> None:
         """Remember how far it is."""

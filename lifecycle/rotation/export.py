@@ -1,7 +1,7 @@
 """The device keys of a group, derived from its live key, for a re-key campaign.
 
-Which slot's key a device uses now is not known: DPS does not tell (its webhook's symmetricKey is empty: seen),
-so every device of the group is in the export. A key is derived from an id in one exact casing, and DPS does
+Which slot's key a device uses now is not known: DPS does not tell (its webhook's symmetricKey is empty:
+seen), so every device of the group is in the export. A key is derived from an id in one exact casing, and DPS does
 not mind the case: the casing is that of the registration record, which is all that is known of it. A device
 that writes its own id otherwise does not match its key.
 """
@@ -71,34 +71,49 @@ async def export_device_keys(records: Records, group: str, key: SymmetricKey, pa
         ClientError: what a call may raise; no file is left.
     """
     part = path.with_name(f"{path.name}.part")
+    descriptor = _new(path, part)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
+            counted = await _listed(records, group, key, file)
+            file.flush()
+            os.fsync(file.fileno())
+        _name(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return counted
+
+
+def _new(path: Path, part: Path) -> int:
+    """A new file for its owner alone."""
     try:
         if path.exists():
             raise FileExistsError(17, "it is there already")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise InvalidOption(
             "file", f"{str(path)!a} cannot be made ({error.strerror})", "name a new file in a folder of yours"
         ) from None
+
+
+def _name(part: Path, path: Path) -> None:
+    """Give the whole file its name; a link and not a rename, which would replace what somebody made there."""
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as file:
-            for listing in range(LISTINGS):
-                try:
-                    counted = await _write(records, group, key, file)
-                    break
-                except ContinuationExpired:
-                    if listing == LISTINGS - 1:
-                        raise
-                    file.seek(0)
-                    file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
-        # A link and not a rename: it fails where somebody made the file meanwhile.
         os.link(part, path)
-        return counted
-    except FileExistsError:
-        raise InvalidOption("file", f"{str(path)!a} was made by somebody else", "name a new file") from None
-    finally:
-        part.unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidOption(
+            "file", f"{str(path)!a} cannot be named so ({error.strerror})", "name a new file"
+        ) from None
+
+
+async def _listed(records: Records, group: str, key: SymmetricKey, file: TextIO) -> tuple[int, int]:
+    """Write every record's line, from the beginning again where a continuation has expired."""
+    for _ in range(LISTINGS - 1):
+        try:
+            return await _write(records, group, key, file)
+        except ContinuationExpired:
+            file.seek(0)
+            file.truncate()
+    return await _write(records, group, key, file)
 
 
 async def _write(records: Records, group: str, key: SymmetricKey, file: TextIO) -> tuple[int, int]:

@@ -1,15 +1,19 @@
 """A DPS with two hubs and records of every kind, and runs of the purge over it, on a clock that only moves."""
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 
 from clients.arm import Unknown
-from clients.hubs import HubShares
+from clients.auth import ConnectionString
+from clients.connections import Connections
+from clients.dps import DpsClient
+from clients.hubs import HubClient, HubShares
 from clients.ports import RateShare, Table
 from lifecycle.audit.snapshot import Group, Listed, Snapshots, group_key
 from lifecycle.enrollments import change as changes
@@ -81,6 +85,8 @@ class Journal(httpx.AsyncBaseTransport):
         rig, host = self._rig, request.url.host
         for each in rig.before:
             await each(request)
+        if host.endswith(".azure-devices.net") and host not in rig.hubs:
+            raise httpx.ConnectError("no such host")
         answer = await self._inner.handle_async_request(request)
         where = "dps" if host == rig.service.host_name else host.partition(".")[0]
         rig.calls[where, request.method, request.url.path.split("/")[1]] += 1
@@ -91,8 +97,6 @@ class Journal(httpx.AsyncBaseTransport):
 
 class PurgeRig(CloudRig):
     """The service, and the table that outlives processes."""
-
-    behaviour_of_hubs: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, switches: Switches | None = None) -> None:
         super().__init__(switches)
@@ -191,11 +195,26 @@ class PurgeRig(CloudRig):
         async def linked() -> frozenset[HubKey] | Unknown:
             return self.linked
 
-        def dps(share: RateShare) -> Any:
-            return self.dps(way, share)
+        def dps(share: RateShare) -> DpsClient:
+            keys = ConnectionString.parse(self.service.connection_string(self.service.host_name))
+            return DpsClient(
+                self.service.host_name,
+                auth=keys.auth(self.moving),
+                connections=Connections(transport=way),
+                share=share,
+                clock=self.moving,
+                jitter=random.Random(1).random,
+            )
 
         def hub(hub: HubKey, shares: HubShares) -> Hub:
-            return self.hub_client(hub, way, shares)
+            return HubClient(
+                hub,
+                auth=ConnectionString.parse(self.hubs.get(hub, self.hubs[HUB_A]).connection_string(hub)).auth(self.moving),
+                connections=Connections(transport=way),
+                shares=shares,
+                clock=self.moving,
+                jitter=random.Random(1).random,
+            )
 
         return Ports(NAME, kept, kept, self.moving, dps, hub, linked, self.told)
 
