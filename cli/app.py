@@ -20,6 +20,7 @@ from cli import (
     enrollment_group,
     escrow,
     hub,
+    job,
     policy,
     webhook,
 )
@@ -63,6 +64,7 @@ def application() -> App:
     root.command(policy.app())
     root.command(audit.app())
     root.command(hub.app())
+    root.command(job.app())
     root.command(explain)
     root.command(simulate)
     root.command(completion.app(root))

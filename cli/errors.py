@@ -25,7 +25,14 @@ from clients.errors import (
     Unavailable,
 )
 from clients.wording import plain
-from lifecycle.errors import AlreadyThere, EnrollmentMoved, InvalidOption, LifecycleError, NoSuchEnrollment
+from lifecycle.errors import (
+    AlreadyThere,
+    EnrollmentMoved,
+    InvalidOption,
+    LifecycleError,
+    NoSuchEnrollment,
+    NoSuchJob,
+)
 from provisioning.keys import KeyFormatError
 from settings import SettingsError  # noqa: TID251 - the type alone, to tell it from a fault of this program
 
@@ -93,7 +100,7 @@ class Incomplete(CliError):
 _CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (
     ((Usage, InvalidOption, SettingsError, NotSendable, KeyFormatError), ExitCode.USAGE),
     (NotConsented, ExitCode.NOT_CONSENTED),
-    ((Missing, NoSuchEnrollment, NotFound, NotStored), ExitCode.MISSING),
+    ((Missing, NoSuchEnrollment, NoSuchJob, NotFound, NotStored), ExitCode.MISSING),
     (OutcomeUnknown, ExitCode.UNKNOWN),
     (
         (

@@ -84,7 +84,7 @@ var deadLetters = 'deadletters'
 // Tables of the app, and what the webhook may do with them. It is open to the world, so it may write the ledger alone.
 var allocationReads = ['policies', 'fleet']
 var allocationWrites = ['ledger']
-var lifecycleTables = ['audit', 'jobs']
+var lifecycleTables = ['audit', 'jobs', 'rotations']
 
 var group = '/subscriptions/${subscription().subscriptionId}/resourceGroups/${groupName}'
 var makesDps = empty(dpsResourceId)
@@ -367,6 +367,7 @@ module workbook 'modules/workbook.bicep' = {
   }
 }
 
+// Those that are called as a setting are what the operators' commands read: docs/deploy.md.
 output AZURE_LOCATION string = location
 output AZURE_RESOURCE_GROUP string = resources.name
 output ALLOCATION_APP string = allocationApp.outputs.name
@@ -374,10 +375,12 @@ output ALLOCATION_HOST string = allocationApp.outputs.hostName
 output LIFECYCLE_APP string = lifecycleApp.outputs.name
 output LIFECYCLE_APP_ID string = lifecycleApp.outputs.id
 output DPS_HOST string = dpsAccess.outputs.serviceHost
+output DPS_NAME string = dpsPath[8]
 output DPS_ID_SCOPE string = dpsAccess.outputs.idScope
 output DPS_RESOURCE_ID string = dpsId
 output STATE_TABLES string = state.outputs.tableEndpoint
 output VAULT_URL string = vault.outputs.uri
+output WEBHOOK_URL string = empty(webhookUrl) ? 'https://${allocationApp.outputs.hostName}/api/allocate' : webhookUrl
 output VAULT_TOPIC_ID string = vaultTopic.outputs.id
 output HUB_TOPIC_IDS string = allHubTopicIds
 output EVENTS_IDENTITY_ID string = identities.outputs.eventsId

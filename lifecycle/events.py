@@ -135,7 +135,7 @@ def secret_event(event: Event) -> SecretEvent:
         raise NotAnEvent("the event's type is none of a secret's")
     kind = _text(event.data, "objecttype")
     if kind.lower() != "secret":
-        raise NotAnEvent("data.ObjectType must be Secret")
+        raise NotAnEvent("the event's data.ObjectType must be Secret")
     vault = _matching(event.data, "vaultname", _VAULT)
     secret = _matching(event.data, "objectname", _SECRET)
     version = _matching(event.data, "version", _VERSION)

@@ -17,7 +17,7 @@ from lifecycle.audit.hub_listings import digests
 from lifecycle.audit.join import ASSIGNED, DISAGREES, IN_LEDGER, Index
 from lifecycle.audit.join import Entry as Known
 from lifecycle.audit.snapshot import Listed
-from lifecycle.audit.work import Work
+from lifecycle.audit.work import WRITES, Work
 from provisioning.hubs import HubKey
 
 ROWS = 500
@@ -71,7 +71,7 @@ async def _rows(work: Work, books: Ledger) -> bool:
         async for entry in entries:
             await _row(work, books, entry, index.find(entry.registration_id), since)
             read += 1
-            if read % ROWS == 0:
+            if read % ROWS == 0 or work.writes >= WRITES:
                 assert entry.row is not None, "an entry that was read has its row"
                 run.cursor = [partition, entry.row.key.partition("|")[0] + AFTER_DEVICE]
                 if work.save_is_due():
@@ -102,6 +102,7 @@ async def _row(work: Work, books: Ledger, entry: Entry, known: Known | None, sin
                 run.count("ledger_overtaken")  # somebody wrote it just now; the next run confirms it
             else:
                 run.count("ledger_confirmed")
+            work.writes += 1
         return
     if entry.at.timestamp() > known.updated:
         known.mark(DISAGREES)
@@ -129,6 +130,7 @@ async def _records(work: Work, books: Ledger) -> bool:
                     continue
                 await _add(work, books, each, kept.group)
                 run.count("ledger_added")
+                work.writes += 1
                 run.cursor = [number, at, place + 1]
                 if not await work.saved_if_due():
                     return False

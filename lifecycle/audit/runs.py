@@ -16,7 +16,7 @@ from lifecycle.audit import places
 from lifecycle.audit.finding import Finding, NotEvaluated, Severity, Source
 from lifecycle.audit.report import CertificateEnd, HubLoad, Quota, Run, identity
 
-BATCH = 50
+BATCH = 100
 """Findings written, or deleted, by one call."""
 
 _AFTER_MARK = '"'

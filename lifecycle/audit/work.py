@@ -5,6 +5,7 @@ slice that dies anywhere leaves at most rows that the next one writes once more;
 checkpoint counts.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,6 +47,9 @@ PASSING = (Throttled, Unavailable, UnexpectedReply)
 """What may be better in a minute."""
 
 REFUSED = (ServiceError, NoCredential, NotSendable)
+
+WRITES = 100
+"""Rows of the ledger written between two checkpoints, at most: what a death may have to be done again."""
 
 FLUSH = 200
 """Findings that are held in memory."""
@@ -130,6 +134,8 @@ class Work:
         self.snapshots = Snapshots(ports.table, audited.dps)
         self.pause = 0.0
         self.candidates: list[list[Any]] = []
+        self.writes = 0
+        """Rows of the ledger written since the last save."""
         self._found: dict[str, Finding] = {}
         self._ids: list[Listed] = []
         self._hubs: dict[HubKey, HubClient] = {}
@@ -231,11 +237,12 @@ class Work:
         await self.slice.save(checkpoint, Progress(self.run.notes.get("ids", 0), unit="ids"))
         self.memory.saved = checkpoint
         self._saved_at = self.ports.clock.monotonic()
+        self.writes = 0
 
     def save_is_due(self) -> bool:
         """Whether the next `saved_if_due` saves."""
         due = self.ports.clock.monotonic() - self._saved_at >= self.audited.limits.save
-        return due or self.slice.time_left() <= 0
+        return due or self.writes >= WRITES or self.slice.time_left() <= 0
 
     async def saved_if_due(self) -> bool:
         """Save every few seconds. False: the time is up, and everything is saved."""
@@ -293,17 +300,18 @@ class Work:
             place = run.place = Place(name, before=self._before())
         problem = ""
         try:
-            async for page in pages(place.start):
+            async for page, last in self._ahead(pages(place.start)):
                 place.failures = 0
                 await take(page)
                 place.start = page.continuation
-                del page  # not held while the next one is read
                 if place.start is None:
                     break
                 await self.write_ids()
                 if len(self._found) >= FLUSH:
                     await self.flush()
-                if not await self.saved_if_due():
+                if last or self.save_is_due():
+                    await self.save()
+                if last:
                     return None
         except REFUSED as error:
             problem = await self._refused(place, error)
@@ -318,14 +326,31 @@ class Work:
         run.place = None
         return kept
 
+    async def _ahead(self, pages: AsyncIterator[P]) -> AsyncIterator[tuple[P, bool]]:
+        """The pages, each with whether the time is up behind it; the next is asked for meanwhile.
+
+        None is asked for in vain: where the time is up, there is no next one.
+        """
+        asked: asyncio.Task[P] | None = asyncio.ensure_future(_next(pages))
+        try:
+            while asked is not None:
+                page = await asked
+                up = self.slice.time_left() <= 0
+                more = page.continuation is not None and not up
+                asked = asyncio.ensure_future(_next(pages)) if more else None
+                yield page, up
+                del page
+        finally:
+            if asked is not None:
+                asked.cancel()
+                asked.add_done_callback(_heard)
+
     async def _refused(self, place: Place, error: Exception) -> str:
         """Why a listing is given up; "" if it is to be tried again, which is saved."""
         limits = self.audited.limits
         if isinstance(error, BadRequest) and place.start is not None:
             if place.restarts >= limits.restarts:
-                return (
-                    f"its continuation was refused {place.restarts + 1} times; the last: {plain_text(str(error))}"
-                )
+                return f"its continuation was refused {place.restarts + 1} times; the last: {plain_text(str(error))}"
             # Begin anew, as if nothing of it had been read.
             self._ids = []
             self.candidates = []
@@ -356,3 +381,17 @@ class Work:
             return await asked
         except REFUSED as error:
             return Unknown(plain_text(str(error)) or type(error).__name__)
+
+
+async def _next(pages: AsyncIterator[P]) -> P:
+    try:
+        return await anext(pages)
+    except StopAsyncIteration:
+        # A page with a continuation is followed by another, by how clients list.
+        raise UnexpectedReply("a listing ended without a last page", service="listing") from None
+
+
+def _heard(task: "asyncio.Task[P]") -> None:
+    """Whatever a page that nobody waits for any more ended in."""
+    if not task.cancelled():
+        task.exception()

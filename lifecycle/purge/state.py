@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Phase = Literal["individuals", "groups", "orphans", "weigh", "act", "end"]
+Phase = Literal["individuals", "groups", "evidence", "orphans", "weigh", "act", "end"]
 
 SAMPLES = 5
 """Ids shown of each reason."""
@@ -81,9 +81,10 @@ class State:
         start: continuation of the next page; None: the first.
         page: number of the next row of listed ids.
         chunk: of a gone group: which; of the archive: the next.
-        place: of a gone group: how many ids of the chunk were looked at.
-        cursor: key of the last mark that was dealt with.
+        place: how many records of a row, or ids of a gone group's chunk, were looked at.
+        cursor: key of the last row, or mark, that was dealt with.
         groups: ids of the groups of this pass and their keys with the time of their making.
+        attempts: of each group, how often its listing began anew.
         gone: the last whole listings of groups that are gone: id, run, listing, chunks.
         before: what was counted before the listing under way.
         tally: of this pass.
@@ -105,6 +106,7 @@ class State:
     place: int = 0
     cursor: str = ""
     groups: list[list[str]] | None = None
+    attempts: list[int] = field(default_factory=list)
     gone: list[list[Any]] = field(default_factory=list)
     before: Tally | None = None
     tally: Tally = field(default_factory=Tally)
@@ -119,7 +121,7 @@ class State:
         """Begin a pass anew; the rows of listed ids stay, which can only keep a record."""
         self.phase, self.at, self.start, self.chunk, self.place = "individuals", 0, None, 0, 0
         self.cursor, self.groups, self.gone, self.before, self.tally = "", None, [], None, Tally()
-        self.this_pass = 0
+        self.this_pass, self.attempts = 0, []
 
     def document(self) -> dict[str, Any]:
         """JSON."""

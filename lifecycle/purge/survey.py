@@ -8,7 +8,6 @@ meanwhile begin the pass anew.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from clients.dps import Page
 from clients.errors import ContinuationExpired, NotFound
 from clients.hub_queries import QUERY_CHARACTERS, QUERY_IDS
 from lifecycle.audit.snapshot import group_key
@@ -24,7 +23,7 @@ RECORDS_PAGE = 1_000
 ENROLLMENTS_PAGE = 250
 """Enrollments asked for at once: one may have 96 KB (documented)."""
 
-READS = 25
+READS = 100
 """Records of a gone group that are read before the next look at the time."""
 
 RESTARTS = 20
@@ -35,11 +34,23 @@ class GroupsChange(Exception):
     """A group came or went during the pass."""
 
 
+class ListingsExpire(Exception):
+    """Continuations of a group's listing are refused before its next page is asked for."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(
+            f"the listing of group {group[:128]!a} was refused and begun anew {RESTARTS} times: DPS forgets "
+            "continuations faster than this run asks for pages; give purge a larger share of DPS's rate"
+        )
+
+
 async def unless_groups_change(work: Work, go: Callable[[], Awaitable[Failed | None]]) -> Failed | None:
     """Do it; where groups came or went during the pass, begin the pass anew."""
     state = work.state
     try:
         return await go()
+    except ListingsExpire as error:
+        return Failed(str(error))
     except GroupsChange:
         if state.restarts >= RESTARTS:
             return Failed(f"groups came and went during {RESTARTS} passes: run it when they are left alone")
@@ -51,10 +62,11 @@ async def unless_groups_change(work: Work, go: Callable[[], Awaitable[Failed | N
 
 
 async def step(work: Work) -> None:
-    """One page, or some records of a gone group.
+    """One page, or what hubs say of some records.
 
     Raises:
         GroupsChange: a group went away while it was listed.
+        ListingsExpire: a listing comes to no end.
     """
     state = work.state
     if state.groups is None:
@@ -65,6 +77,8 @@ async def step(work: Work) -> None:
             await _individuals(work)
         case "groups":
             await _records(work)
+        case "evidence":
+            await _evidence(work)
         case _:
             await _orphans(work)
 
@@ -120,51 +134,66 @@ async def _individuals(work: Work) -> None:
 
 
 async def _records(work: Work) -> None:
+    """One page of a group's records.
+
+    What hubs are to be asked of is put aside: they allow few queries a minute, and a continuation may not
+    wait for them.
+    """
     state = work.state
     assert state.groups is not None
     if state.at >= len(state.groups):
-        state.phase, state.at, state.chunk, state.place = "orphans", 0, 0, 0
+        state.phase, state.at, state.cursor, state.place = "evidence", 0, "", 0
         await work.save()
         return
     group = state.groups[state.at][0]
     before = state.before = state.before or state.tally.copied()
+    if len(state.attempts) == state.at:
+        state.attempts.append(0)
     try:
-        page = work.page = work.page or await _page(work, group)
+        async for page in work.dps.registrations.pages(group, start=state.start, size=RECORDS_PAGE):
+            state.tally.pages += 1
+            await work.note_listed(RECORDS, (each.id for each in page.items))
+            await work.put_aside(state.at, group, page.items)
+            state.start = page.continuation
+            if state.start is None:
+                state.at, state.before = state.at + 1, None
+            break
     except ContinuationExpired:
         if state.start is None:
             raise
         pages = state.tally.pages
-        state.tally, state.start, state.place = before.copied(), None, 0
+        state.tally, state.start = before.copied(), None
         state.tally.pages = pages
-        return
+        state.attempts[state.at] += 1
+        if state.attempts[state.at] > RESTARTS:
+            raise ListingsExpire(group) from None
     except NotFound:
         raise GroupsChange from None
+
+
+async def _evidence(work: Work) -> None:
+    """Some of the records that were put aside, as many as one query of each hub can ask for."""
+    state = work.state
+    assert state.groups is not None
+    if state.at >= len(state.attempts):
+        state.phase, state.at, state.chunk, state.place = "orphans", 0, 0, 0
+        await work.save()
+        return
+    if work.aside is None:
+        work.aside = await work.next_aside(state.at, state.cursor)
+    if work.aside is None:
+        state.at, state.cursor, state.place = state.at + 1, "", 0
+        return
+    key, records = work.aside
+    group = state.groups[state.at][0]
     individuals = await work.listed(INDIVIDUALS)
-    batch = one_query_each(page.items[state.place :])
+    batch = one_query_each(records[state.place :])
     await work.weigh(
-        [
-            Evidence(each, group, individual=each.key in individuals, linked=work.linked)
-            for each in batch
-        ]
+        [Evidence(each, group, individual=each.key in individuals, linked=work.linked) for each in batch]
     )
     state.place += len(batch)
-    if state.place < len(page.items):
-        return
-    state.start, state.place, work.page = page.continuation, 0, None
-    if state.start is None:
-        state.at, state.before = state.at + 1, None
-
-
-async def _page(work: Work, group: str) -> Page[Registration]:
-    """The page that the checkpoint names. A slice that ended in the middle of one reads it again.
-
-    It may have changed meanwhile: a record that slips through is not marked, and listed ids only add up.
-    """
-    async for page in work.dps.registrations.pages(group, start=work.state.start, size=RECORDS_PAGE):
-        work.state.tally.pages += 1
-        await work.note_listed(RECORDS, (each.id for each in page.items))
-        return page
-    return Page((), None)
+    if state.place >= len(records):
+        state.cursor, state.place, work.aside = key, 0, None
 
 
 def one_query_each(records: Sequence[Registration]) -> Sequence[Registration]:

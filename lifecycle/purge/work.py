@@ -6,7 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from clients.arm import Unknown
-from clients.dps import DpsClient, Page
+from clients.dps import DpsClient
 from clients.hubs import HubShares
 from clients.ports import Clock, RateShare, Row, Table, Telemetry
 from lifecycle.audit import places
@@ -29,6 +29,9 @@ SAVE_SECONDS = 10.0
 
 RESERVE_SECONDS = 8.0
 """Of a slice: kept for the deletes of what was confirmed in it."""
+
+ASIDE = ("registrationId", "status", "assignedHub", "deviceId", "lastUpdatedDateTimeUtc", "etag")
+"""Members of a record that rules read."""
 
 RECORDS, INDIVIDUALS = "r", "i"
 
@@ -95,8 +98,8 @@ class Work:
         self._partition = f"{ports.name.lower()}|purge|listed|{self.run}"
         self.read: set[str] = set()
         """Ids of gone groups that this slice read: another gone group may have had them too."""
-        self.page: Page[Registration] | None = None
-        """The page that the checkpoint names, once it was read."""
+        self.aside: tuple[str, list[Registration]] | None = None
+        """The records that the checkpoint is at, with their row's key, once they were read."""
         self._indexes: dict[str, Index] = {}
         self._saved = ports.clock.monotonic()
 
@@ -107,7 +110,7 @@ class Work:
 
     def fresh(self) -> None:
         """A pass begins: nothing that was read counts any more."""
-        self.page = None
+        self.aside = None
         self.read.clear()
         self._indexes.clear()
 
@@ -138,6 +141,42 @@ class Work:
                 for each in kept:
                     self._indexes[kind].add(each)
         state.page += 1
+
+    async def put_aside(self, at: int, group: str, records: Iterable[Registration]) -> None:
+        """Count a page's records, and keep those that DPS's side alone makes suspect for the hubs.
+
+        Args:
+            at: which group of the pass.
+            group: its id.
+            records: of the page.
+        """
+        now, tally = self.ports.clock.now(), self.state.tally
+        kept: list[dict[str, object]] = []
+        for each in records:
+            verdict = suspect(Evidence(each, group, linked=self.linked), self.policy, now)
+            if isinstance(verdict, Stale):
+                document = each.document()
+                kept.append({name: document[name] for name in ASIDE if name in document})
+            else:
+                tally.population += 1
+                tally.left(verdict.why)
+        if kept:
+            key = f"{self._aside(at)}{self.state.page:07}"
+            await self.ports.table.put(Row(self._partition, key, places.spread("s", kept)))
+
+    async def next_aside(self, at: int, after: str) -> tuple[str, list[Registration]] | None:
+        """The next row of records of a group that were put aside, with its key; None: there is none."""
+        prefix = self._aside(at)
+        scan = self.ports.table.scan(self._partition, start=after or prefix, stop=places.after(prefix))
+        async for row in scan:
+            if row.key != after:
+                kept = places.gathered("s", row.values) or ()
+                return row.key, [Registration.adopt(each) for each in kept]
+        return None
+
+    def _aside(self, at: int) -> str:
+        """Of the last listing of that group: of one that was begun anew, nothing counts."""
+        return f"{self._pass}|s|{at:05}|{self.state.attempts[at]:03}|"
 
     async def listed(self, kind: str) -> Index:
         """The ids that this pass's listings gave so far."""

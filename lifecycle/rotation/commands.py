@@ -1,6 +1,6 @@
 """What operators do with rotations. Each looks, and then writes a row or a job; none changes a key itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -278,7 +278,7 @@ async def _live(rotations: Rotations, row: RotationRow) -> str:
 
 
 async def _ask(
-    rotations: Rotations, row: RotationRow, what: str, by: str, params: dict[str, object]
+    rotations: Rotations, row: RotationRow, what: str, by: str, params: Mapping[str, object]
 ) -> JobRow:
     now = rotations.store.clock.now()
     # To the microsecond: each command is an occasion of its own. What it may begin, the row decides.

@@ -1,9 +1,9 @@
 """The device keys of a group, derived from its live key, for a re-key campaign.
 
 Which slot's key a device uses now is not known: DPS does not tell (its webhook's symmetricKey is empty:
-seen), so every device of the group is in the export. A key is derived from an id in one exact casing, and DPS does
-not mind the case: the casing is that of the registration record, which is all that is known of it. A device
-that writes its own id otherwise does not match its key.
+seen), so every device of the group is in the export. A key is derived from an id in one exact casing, and
+DPS does not mind the case: the casing is that of the registration record, which is all that is known of it.
+A device that writes its own id otherwise does not match its key.
 """
 
 import json

@@ -176,7 +176,7 @@ async def _live(
     live = await vault.get(row.secret)
     standing = row.standing
     settled = not row.rotation or standing in (Stage.STAGING, Stage.WRITTEN, Stage.OVERLAP, Stage.RETIRING)
-    if settled and row.mode is Mode.ROUTINE and "abort" not in row.consents:
+    if settled and "abort" not in row.consents:
         return live, row.published, frozenset()
     if isinstance(live, Secret) and live.about.tags.get(ROTATION_TAG) == row.rotation:
         published, slots = live.about.version, reading.slots_of(live.value)

@@ -242,7 +242,7 @@ def _blocked(row: RotationRow, now: datetime) -> Step:
         return Record(_freed(retried(row), row.target, now), "the old slot is free by consent")
     if row.blocked in (Why.PROMOTE, Why.CANARY) and "promote" in row.consents:
         return Record(retried(row), "to be promoted by consent")
-    return Rest(f"{row.blocked}: {row.problem}" if row.problem else row.blocked, row.blocked)
+    return Rest(f"blocked, {row.blocked or 'and nobody noted why'}: {row.problem}", row.blocked)
 
 
 def _freed(row: RotationRow, slot: SlotName, now: datetime) -> RotationRow:

@@ -12,7 +12,7 @@ from typing import Any
 
 from clients.errors import ClientError
 from clients.ports import Telemetry
-from clients.vault_shapes import SecretVersion
+from clients.vault_shapes import Secret, SecretVersion
 from lifecycle import events
 from lifecycle.errors import LifecycleError, NotAnEvent
 from lifecycle.events import EventType, SecretEvent
@@ -131,7 +131,7 @@ async def receive(
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The live secret's newest version, without its value; None: there is none."""
+    """The live secret's newest version, without its value; None: there is none that can be read."""
 
     newest: SecretVersion | None
 
@@ -206,9 +206,6 @@ async def daily(rotations: RotationStore, vault: Vault, jobs: JobStore, telemetr
 
 
 async def _live(row: RotationRow, vault: Vault) -> Live:
-    """The newest version by its listing: the timer never sees a key."""
-    newest: SecretVersion | None = None
-    async for each in vault.versions(row.secret):
-        if newest is None or (each.created, each.version) > (newest.created, newest.version):
-            newest = each
-    return Live(newest)
+    """The version that readers get. Only a read without a version tells: times have whole seconds."""
+    found = await vault.get(row.secret)
+    return Live(found.about if isinstance(found, Secret) else None)

@@ -1,4 +1,4 @@
-"""A million devices against a draft, by the command, in a process of its own: devices a second, peak memory."""
+"""A million devices against a draft, by the command, in a process of its own: its rate and peak memory."""
 
 import json
 import os

@@ -1,8 +1,8 @@
-"""A DPS with two hubs and records of every kind, and runs of the purge over it, on a clock that only moves."""
+"""A DPS with two hubs and records of every kind, and runs of the purge over it."""
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,7 +29,7 @@ from lifecycle.purge.work import Ports
 from lifecycle.rates import Rates
 from local.dps.records import Registration
 from local.hub import DeviceKeys, InitialTwin, IotHub
-from local.switches import Switches
+from local.switches import Defaults, Switches
 from local.world import ManualClock
 from provisioning.hubs import HubKey, hub_key
 from tests.lifecycle.enrollments.cloud import CloudRig, Internet
@@ -93,6 +93,18 @@ class Journal(httpx.AsyncBaseTransport):
         if request.method == "DELETE" and answer.status_code == 204:
             rig.deletes.append((request.url.path.rpartition("/")[2], request.headers["if-match"]))
         return answer
+
+
+class Given(Switches):
+    """Behaviours as a test has them."""
+
+    def __init__(self, **services: Mapping[str, Any]) -> None:
+        super().__init__(Defaults())
+        self._services = services
+
+    def behaviour(self, value: Any, service: str) -> Any:
+        """The value with this service's fields."""
+        return replace(value, **self._services.get(service, {}))
 
 
 class PurgeRig(CloudRig):
@@ -187,9 +199,7 @@ class PurgeRig(CloudRig):
         assert found is not None
         await self.dps().groups.delete(name, found.etag)
 
-    def ports(
-        self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None
-    ) -> Ports:
+    def ports(self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None) -> Ports:
         way, kept = transport or Journal(self), table or self.memory
 
         async def linked() -> frozenset[HubKey] | Unknown:
@@ -209,7 +219,9 @@ class PurgeRig(CloudRig):
         def hub(hub: HubKey, shares: HubShares) -> Hub:
             return HubClient(
                 hub,
-                auth=ConnectionString.parse(self.hubs.get(hub, self.hubs[HUB_A]).connection_string(hub)).auth(self.moving),
+                auth=ConnectionString.parse(self.hubs.get(hub, self.hubs[HUB_A]).connection_string(hub)).auth(
+                    self.moving
+                ),
                 connections=Connections(transport=way),
                 shares=shares,
                 clock=self.moving,

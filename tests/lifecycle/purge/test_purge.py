@@ -1,5 +1,6 @@
 """Whole runs over the emulators: what goes, what stays, what is written down, what it costs."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,12 +8,13 @@ import httpx
 import pytest
 
 from clients.arm import Unknown
-from lifecycle.jobs import State
+from lifecycle.jobs import State, show, tick
 from lifecycle.purge.archive import PAYLOAD
-from local.dps.behaviour import Behaviour
+from lifecycle.purge.job import create
 from local.hub import migrate
+from provisioning.hubs import HubKey
 from tests.lifecycle.enrollments.rig import HUBS
-from tests.lifecycle.purge.rig import GONE_HUB, LONG, POLICY, PurgeRig, aged
+from tests.lifecycle.purge.rig import GONE_HUB, LONG, POLICY, Given, PurgeRig, aged
 
 
 async def rigged(**devices: dict[str, Any]) -> PurgeRig:
@@ -58,10 +60,9 @@ async def test_a_stale_record_is_marked_in_one_run_and_deleted_in_a_later_one(
 
 @pytest.mark.parametrize("behaviour", [True, False])
 async def test_orphans_of_a_group_deleted_the_careless_way_go_and_a_live_look_alike_stays(
-    behaviour: bool,  # noqa: FBT001 - a position of a switch
+    behaviour: bool,
 ) -> None:
-    rig = PurgeRig()
-    rig.service.behaviour = Behaviour(orphans_queryable=behaviour)
+    rig = PurgeRig(Given(dps={"orphans_queryable": behaviour}))
     await rig.group("line-a")
     await rig.group("old-line")
     rig.record("orphan-gone", "old-line", device=False)
@@ -201,8 +202,11 @@ async def test_a_device_that_queries_miss_is_found_by_the_direct_read() -> None:
 
 
 async def test_without_the_linked_hubs_nothing_counts_as_unlinked() -> None:
-    rig = await rigged(far={"hub": GONE_HUB}, failed={"hub": None, "status": "failed"}, gone={"device": False})
-    for linked in (Unknown("no DPS_RESOURCE_ID"), frozenset()):
+    rig = await rigged(
+        far={"hub": GONE_HUB}, failed={"hub": None, "status": "failed"}, gone={"device": False}
+    )
+    unknown: tuple[Unknown | frozenset[HubKey], ...] = (Unknown("no DPS_RESOURCE_ID"), frozenset())
+    for linked in unknown:
         rig.linked = linked
         await rig.purge(f"purge-{type(linked).__name__}")
         assert set(await rig.marks()) <= {"gone"}
@@ -238,9 +242,6 @@ async def test_a_listing_that_does_not_end_deletes_nothing() -> None:
 
     rig.before.append(fails)
     kind, store, rates = rig.kind(rig.ports())
-    from lifecycle.jobs import tick
-    from lifecycle.purge.job import create
-
     await create(store, "purge-2", POLICY, by="test", dry_run=False)
     for _ in range(4):
         await tick([kind], store, rates, rig.told)
@@ -270,15 +271,14 @@ async def test_a_group_that_goes_during_the_pass_begins_it_anew() -> None:
 
 
 async def test_expired_continuations_and_small_pages_change_nothing() -> None:
-    rig = PurgeRig()
-    rig.service.behaviour = Behaviour(max_page_size=3, continuation_lifetime=0.5)
+    rig = PurgeRig(Given(dps={"max_page_size": 3, "continuation_lifetime": 60.0}))
     await rig.group("line-a")
     for number in range(20):
         rig.record(f"d{number:02}", device=number % 4 != 0)
 
     async def slowly(request: httpx.Request) -> None:
-        if "x-ms-continuation" in request.headers and rig.calls.total() % 7 == 0:
-            await rig.clock.advance(1)
+        if "x-ms-continuation" in request.headers and rig.calls.total() % 11 == 0:
+            await rig.clock.advance(61)
 
     rig.before.append(slowly)
     await rig.purge_for_good()
@@ -289,8 +289,7 @@ async def test_expired_continuations_and_small_pages_change_nothing() -> None:
 
 
 async def test_a_run_makes_no_more_calls_than_its_records_need() -> None:
-    rig = PurgeRig()
-    rig.service.behaviour = Behaviour(max_page_size=100)
+    rig = PurgeRig(Given(dps={"max_page_size": 100}))
     await rig.group("line-a")
     for number in range(1_000):
         rig.record(f"d{number:04}", device=number % 5 != 0)
@@ -300,17 +299,14 @@ async def test_a_run_makes_no_more_calls_than_its_records_need() -> None:
     row = await rig.purge("purge-2")
     assert row.result is not None
     assert row.result["deleted"] == 200
-    pages = 10 + 8  # of records before and after; groups at the begin and end of a pass, individuals
-    assert rig.dps_calls() <= (10 + 8 + 6) + 2 * 200
-    assert rig.dps_calls() <= 1.02 * (2 * (10 + 3)) + 2 * 200
-    assert pages
-    assert sum(n for (where, _, _), n in rig.calls.items() if where != "dps") <= 200 + 10 + 4 + 8
+    listing = 10 + 3  # pages of a pass: records; groups at its begin and its end, and individuals
+    assert rig.dps_calls() <= 1.02 * 2 * listing + 2 * 200
+    evidence = 10 + 10 + 8  # of each device its own hub, of the suspects the other; and of the rest again
+    assert sum(n for (where, _, _), n in rig.calls.items() if where != "dps") <= evidence + 200
     assert row.result["plan"]["dpsCalls"] >= rig.dps_calls()
 
 
 async def test_a_payload_is_not_archived() -> None:
-    from dataclasses import replace
-
     rig = await rigged(stale={"device": False})
     found = rig.service.registration("stale")
     assert found is not None
@@ -340,8 +336,6 @@ async def test_a_device_that_dps_moves_is_not_taken_for_gone() -> None:
 async def test_a_policy_that_is_none_ends_the_run_before_any_call() -> None:
     rig = await rigged()
     kind, store, rates = rig.kind(rig.ports())
-    from lifecycle.jobs import show, tick
-
     await store.create("bad", "purge", by="test", params={"policy": {"quiet_days": 0}})
     await tick([kind], store, rates, rig.told)
     row = await show(store, "bad")

@@ -50,9 +50,7 @@ class Invariants:
                 new = set(slots.values()) - {PRIMARY, SECONDARY}
                 assert not new or live in new, "devices may register, and the new key is not published"
         assert self._lived <= held, "a key that was live is lost"
-        published = {
-            (version.tags or {}).get("RotationId") for version in rig.vault.peek(SECRET)
-        } - {None}
+        published = {(version.tags or {}).get("RotationId") for version in rig.vault.peek(SECRET)} - {None}
         assert len(published) <= 1, "two rotations of one occasion"
 
 

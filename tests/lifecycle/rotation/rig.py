@@ -124,19 +124,17 @@ class RotationRig(CloudRig):
         found = self.service.store.groups.get(GROUP)
         assert found is not None
         assert found.keys is not None
-        return {"primary": found.keys.primary, "secondary": found.keys.secondary or ""}
+        return {"primary": found.keys.primary or "", "secondary": found.keys.secondary or ""}
 
     def enabled(self) -> bool:
         """Whether the group lets devices in."""
         found = self.service.store.groups.get(GROUP)
         assert found is not None
-        return found.members.get("provisioningStatus", "enabled") == "enabled"
+        return bool(found.members.get("provisioningStatus", "enabled") == "enabled")
 
     def secret_values(self, name: str = SECRET, *, enabled: bool | None = None) -> list[str]:
         """The values of a secret's versions, oldest first."""
-        return [
-            each.value for each in self.vault.peek(name) if enabled is None or each.enabled is enabled
-        ]
+        return [each.value for each in self.vault.peek(name) if enabled is None or each.enabled is enabled]
 
     def live(self) -> str:
         """What readers of the live secret get."""
@@ -224,6 +222,7 @@ class RotationRig(CloudRig):
         ticks: int = 40,
     ) -> None:
         """Tick each minute until no job is left that has something to do within the hour."""
+        left: list[JobRow] = []
         for _ in range(ticks):
             await self.tick(transport, table)
             soon = self.clock.now() + timedelta(hours=1)
