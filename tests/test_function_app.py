@@ -135,3 +135,10 @@ def test_a_bad_setting_stops_the_app_with_its_name_and_the_fix() -> None:
         "app setting APP_ROLE: 'web' cannot be used; set it to one of all, allocation, lifecycle"
         in ran.stderr
     )
+
+
+def test_no_event_is_sampled_away() -> None:
+    """Events are trace lines, and an alert may hang on a single one."""
+    host = json.loads((ROOT / "host.json").read_text())
+    kept = host["logging"]["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")
+    assert {"Trace", "Exception"} <= set(kept)

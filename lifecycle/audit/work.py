@@ -6,7 +6,8 @@ checkpoint counts.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -300,19 +301,20 @@ class Work:
             place = run.place = Place(name, before=self._before())
         problem = ""
         try:
-            async for page, last in self._ahead(pages(place.start)):
-                place.failures = 0
-                await take(page)
-                place.start = page.continuation
-                if place.start is None:
-                    break
-                await self.write_ids()
-                if len(self._found) >= FLUSH:
-                    await self.flush()
-                if last or self.save_is_due():
-                    await self.save()
-                if last:
-                    return None
+            async with aclosing(self._ahead(pages(place.start))) as following:
+                async for page, last in following:
+                    place.failures = 0
+                    await take(page)
+                    place.start = page.continuation
+                    if place.start is None:
+                        break
+                    await self.write_ids()
+                    if len(self._found) >= FLUSH:
+                        await self.flush()
+                    if last or self.save_is_due():
+                        await self.save()
+                    if last:
+                        return None
         except REFUSED as error:
             problem = await self._refused(place, error)
             if not problem:
@@ -326,7 +328,7 @@ class Work:
         run.place = None
         return kept
 
-    async def _ahead(self, pages: AsyncIterator[P]) -> AsyncIterator[tuple[P, bool]]:
+    async def _ahead(self, pages: AsyncIterator[P]) -> AsyncGenerator[tuple[P, bool], None]:
         """The pages, each with whether the time is up behind it; the next is asked for meanwhile.
 
         None is asked for in vain: where the time is up, there is no next one.

@@ -206,6 +206,11 @@ def main() -> None:
                 rounds, ENROLLMENTS if records == RECORDS else FEW_RECORDS, status.update
             ),
             "policy": lambda: policy(rounds, scale, status.update),
+            "audit": lambda: audit(
+                2 if records == RECORDS else 1,
+                AUDITED if records == RECORDS else 2 * FEW_RECORDS,
+                status.update,
+            ),
             "simulation": lambda: simulation(records, status.update),
         }
         for name, section in sections.items():

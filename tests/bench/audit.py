@@ -55,7 +55,7 @@ TERMS = Terms(slice_seconds=3_000.0, lease_seconds=3_600.0)
 
 def audit(rounds: int, records: int, tell: Callable[[str], None]) -> Results:
     """Time against the bare loop, the memory of the process, and calls against the fewest possible."""
-    from tests.bench.ledger import azurite  # noqa: PLC0415  only the parent starts one
+    from tests.bench.ledger import azurite
 
     ratios: list[float] = []
     peaks: list[float] = []
@@ -111,14 +111,14 @@ def child(ready: Path, what: str) -> dict[str, Any]:
 
 async def serve_all(folder: Path, records: int, tables: str) -> None:
     """Serve a filled DPS and its hubs, all of whose devices are where their records say."""
-    from local.dps.limits import UNTHROTTLED  # noqa: PLC0415  only this child needs the emulators
-    from local.dps.seed import seed  # noqa: PLC0415
-    from local.dps.service import ProvisioningService  # noqa: PLC0415
-    from local.hub import IotHub  # noqa: PLC0415
-    from local.iothub.service import HubService  # noqa: PLC0415
-    from local.serve import serve  # noqa: PLC0415
-    from local.tls import CertificateAuthority  # noqa: PLC0415
-    from local.world import World  # noqa: PLC0415
+    from local.dps.limits import UNTHROTTLED
+    from local.dps.seed import seed
+    from local.dps.service import ProvisioningService
+    from local.hub import IotHub
+    from local.iothub.service import HubService
+    from local.serve import serve
+    from local.tls import CertificateAuthority
+    from local.world import World
 
     world = World()
     dps = ProvisioningService(DPS, hubs=[IotHub(name) for name in HUBS], world=world, limits=UNTHROTTLED)
@@ -147,7 +147,7 @@ async def serve_all(folder: Path, records: int, tables: str) -> None:
 
 async def _fill_ledger(registrations: Any, records: int, tables: str) -> None:
     """Rows that an earlier audit has confirmed, as all but the latest are."""
-    from tests.memory_table import MemoryTable  # noqa: PLC0415  stands in to have the rows made
+    from tests.memory_table import MemoryTable
 
     memory = MemoryTable()
     books = Ledger(memory, lambda: "x")
@@ -185,7 +185,7 @@ def _tables(ready: dict[str, Any], connections: Connections) -> Callable[[str], 
 
 async def bare_loop(ready: dict[str, Any]) -> dict[str, Any]:
     """The least that reads it all: fetch, decode, follow; and the ledger's rows by the same SDK."""
-    import httpx  # noqa: PLC0415
+    import httpx
 
     trust = ssl.create_default_context(cafile=ready["ca"])
     calls = items = 0
@@ -308,7 +308,7 @@ async def whole_audit(ready: dict[str, Any]) -> dict[str, Any]:
         if found.problem:
             raise SystemExit(found.problem)
     seconds = time.perf_counter() - started
-    from lifecycle.audit.runs import RunStore  # noqa: PLC0415
+    from lifecycle.audit.runs import RunStore
 
     (stored,) = await RunStore(table("audit"), DPS).stored(1)
     await web.close()

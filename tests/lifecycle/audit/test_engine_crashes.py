@@ -33,7 +33,7 @@ class Outcome:
 
 
 async def planted(registrations: int, *, enrollments: int = 2, page: int = 1000) -> AuditRig:
-    """A service that was audited once and then lost a group, a device and a record; ledger rows are missing."""
+    """A service that was audited once and then lost a group, a device, a record and ledger rows."""
     rig = AuditRig(hubs=HUBS, page=page)
     rig.fill(registrations, enrollments=enrollments, groups=3)
     store = rig.service.store
