@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
@@ -32,6 +32,7 @@ from settings import Role, Settings
 from wiring import Wiring
 
 if TYPE_CHECKING:
+    from background import Background
     from lifecycle.rates import Rates
     from lifecycle.statistics import AskedHubs
 
@@ -97,6 +98,14 @@ class App:
         from lifecycle.rates import Rates  # noqa: PLC0415 - the webhook needs none of it
 
         return Rates(self.clock)
+
+    @cached_property
+    def background(self) -> "Background":
+        """The background jobs; kept, for an audit's memory between two slices is there."""
+        from background import Background  # noqa: PLC0415 - as above
+
+        worker = os.environ.get("WEBSITE_INSTANCE_ID", "")
+        return Background(self.wiring, self.telemetry, self.rates, self._packaged().current(), worker)
 
     @cached_property
     def _statistics(self) -> "AskedHubs":
@@ -183,6 +192,57 @@ def state_functions(app: App) -> func.Blueprint:
     return functions
 
 
+def job_functions(app: App) -> func.Blueprint:
+    """The background jobs: a slice a minute, and what sets them going."""
+    functions = func.Blueprint()  # type: ignore[no-untyped-call]  # as above
+
+    @functions.function_name("jobs")
+    @functions.timer_trigger("timer", "0 * * * * *")
+    async def jobs(timer: func.TimerRequest) -> None:
+        del timer
+        await app.background.work()
+
+    @functions.function_name("audit_due")
+    @functions.timer_trigger("timer", app.settings.audit_schedule)
+    async def audit_due(timer: func.TimerRequest) -> None:
+        del timer
+        await app.background.audit()
+
+    @functions.function_name("device_deleted")
+    @functions.event_grid_trigger("event")
+    async def device_deleted(event: func.EventGridEvent) -> None:
+        await app.background.hub_event(_raw(event))
+
+    return functions
+
+
+def rotation_functions(app: App) -> func.Blueprint:
+    """The rotation of group keys: the vault's events, and a daily look for those that were lost."""
+    functions = func.Blueprint()  # type: ignore[no-untyped-call]  # as above
+
+    @functions.function_name("secret_near_expiry")
+    @functions.event_grid_trigger("event")
+    async def secret_near_expiry(event: func.EventGridEvent) -> None:
+        await app.background.vault_event(_raw(event))
+
+    @functions.function_name("rotate_daily")
+    @functions.timer_trigger("timer", app.settings.rotation_schedule)
+    async def rotate_daily(timer: func.TimerRequest) -> None:
+        del timer
+        await app.background.rotate()
+
+    return functions
+
+
+def _raw(event: Any) -> dict[str, Any]:
+    """An event as it came: the SDK hands a CloudEvent to a function whatever its annotation says."""
+    if isinstance(event, func.EventGridEvent):
+        kind = {"topic": event.topic, "eventType": event.event_type}
+    else:
+        kind = {"source": event.source, "type": event.type, "specversion": event.specversion}
+    return {"id": event.id, "subject": event.subject, "data": event.get_json(), **kind}
+
+
 def function_app(app: App) -> func.FunctionApp:
     """The functions of the app's role."""
     functions = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -190,6 +250,10 @@ def function_app(app: App) -> func.FunctionApp:
         functions.register_functions(allocation_functions(app))
     if app.settings.role in (Role.LIFECYCLE, Role.ALL) and app.settings.state_tables:
         functions.register_functions(state_functions(app))
+        if app.settings.dps_host:
+            functions.register_functions(job_functions(app))
+            if app.settings.vault_url:
+                functions.register_functions(rotation_functions(app))
     return functions
 
 

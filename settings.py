@@ -88,6 +88,21 @@ def _dps_resource(text: str) -> str:
     return text
 
 
+def _vault_resource(text: str) -> str:
+    if text and _VAULT.fullmatch(text) is None:
+        raise ValueError(
+            "set it to the vault's resource id: /subscriptions/…/resourceGroups/…/providers/"
+            "Microsoft.KeyVault/vaults/NAME"
+        )
+    return text
+
+
+def _id_scope(text: str) -> str:
+    if text and not (text.isascii() and text.isalnum()):
+        raise ValueError("set it to the id scope that the portal shows: letters and digits")
+    return text
+
+
 def _tables(text: str) -> str:
     if text and "=" not in text and not text.startswith("https://"):
         raise ValueError("set it to https://ACCOUNT.table.core.windows.net, or to a connection string")
@@ -130,6 +145,11 @@ def _hubs(text: str) -> Mapping[HubKey, str]:
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?")
 _RESOURCE = re.compile(
     r"/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.Devices/provisioningServices/[^/\s]+",
+    re.IGNORECASE,
+)
+
+_VAULT = re.compile(
+    r"/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.KeyVault/vaults/[^/\s]+",
     re.IGNORECASE,
 )
 
@@ -266,6 +286,25 @@ TABLE = (
         _chat,
         secret=True,
     ),
+    Setting("AUDIT_SCHEDULE", "0 17 2 * * *", "When an audit begins (NCRONTAB, UTC).", str),
+    Setting(
+        "ROTATION_SCHEDULE",
+        "0 17 5 * * *",
+        "When the rotations of group keys are looked at: lost events, what is stuck, what waits (NCRONTAB).",
+        str,
+    ),
+    Setting(
+        "VAULT_RESOURCE_ID",
+        "",
+        "The Key Vault's resource id: only its events start a rotation. Empty: those of a vault of its name.",
+        _vault_resource,
+    ),
+    Setting(
+        "DPS_ID_SCOPE",
+        "",
+        "The DPS's id scope: a rotation's canary registers with it. Empty: no canary can.",
+        _id_scope,
+    ),
     Setting("STATISTICS_SCHEDULE", "0 * * * * *", "When the hubs' devices are counted (NCRONTAB).", str),
     Setting(
         "AVOID_HUBS_AFTER_MINUTES",
@@ -308,6 +347,10 @@ class Settings:
     retention_schedule: str = "0 41 * * * *"
     hubs: Mapping[HubKey, str] = field(default_factory=dict)
     audit_notify_url: str = field(default="", repr=False)
+    audit_schedule: str = "0 17 2 * * *"
+    rotation_schedule: str = "0 17 5 * * *"
+    vault_resource_id: str = ""
+    dps_id_scope: str = ""
     statistics_schedule: str = "0 * * * * *"
     avoid_hubs_after_minutes: float = 0.0
     ca_file: Path | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from allocation.errors import Overtaken
-from allocation.fleet import HubState
+from allocation.fleet import FleetView, HubState
 from allocation.row_keys import dps_field, key, storable_text
 from allocation.row_keys import field as key_field
 from clients.ports import Clock, Receipt, Row, Scalar, Table
@@ -69,6 +69,14 @@ class FleetRows:
 
     states: Mapping[HubKey, StateRow]
     loads: Mapping[HubKey, LoadRow]
+
+    def view(self, now: datetime) -> FleetView:
+        """The fleet as an instance that read it just now has it."""
+        return FleetView(
+            states={hub: row.state for hub, row in self.states.items() if row.state is not HubState.OPEN},
+            loads={hub: row.devices for hub, row in self.loads.items() if row.devices is not None},
+            as_of=now,
+        )
 
 
 async def read_fleet(table: Table, dps: str) -> FleetRows:

@@ -31,6 +31,8 @@ FACTS = "recorded facts"
 LINKED = "linkedHubs"
 """What a device lacks whose hubs nobody tells."""
 
+CHECKED = Skipped("a check of the webhook: no device asked")
+
 NEVER = "never"
 """The reprovision policy that keeps devices where they are."""
 
@@ -220,8 +222,10 @@ def _text(known: Mapping[str, Any], name: str, number: int) -> str:
 def of_entry(entry: Entry) -> Device:
     """The device of its latest row in the ledger, on the hub that the row put it on.
 
-    What DPS's records confirmed counts more than what was answered.
+    What DPS's records confirmed counts more than what was answered. A check of the webhook is no device.
     """
+    if entry.registration_id == request.CHECK_ID:
+        return CHECKED
     if entry.facts is None:
         return Undecidable(FACTS)
     try:

@@ -23,6 +23,15 @@ MOST_HUBS = 1_000
 LONGEST_ID = 1_024
 """Characters. DPS allows 128 in a registration id (documented)."""
 
+CHECK_ID = ".webhook-check."
+"""The registration id of calls that only ask whether the webhook answers.
+
+No device can have it: DPS takes no id that starts or ends with a dot (documented).
+"""
+
+REJECTED = "rejected by policy"
+"""What the answer to an explicit reject says, and no other answer."""
+
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
@@ -155,7 +164,7 @@ def answer(decision: Decision) -> Answer:
             + b"}",
         )
     if isinstance(decision, Rejected):
-        return Answer(403, _ENCODER.encode({"error": "rejected by policy"}).encode())
+        return Answer(403, _ENCODER.encode({"error": REJECTED}).encode())
     return Answer(503, _ENCODER.encode({"error": decision.reason}).encode())
 
 

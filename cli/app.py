@@ -22,6 +22,8 @@ from cli import (
     hub,
     job,
     policy,
+    purge,
+    rotate,
     webhook,
 )
 from cli.confirm import OnlyShown
@@ -65,6 +67,8 @@ def application() -> App:
     root.command(audit.app())
     root.command(hub.app())
     root.command(job.app())
+    root.command(purge.app())
+    root.command(rotate.app())
     root.command(explain)
     root.command(simulate)
     root.command(completion.app(root))

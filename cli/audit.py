@@ -20,8 +20,8 @@ from lifecycle.audit.compare import Comparison, compared
 from lifecycle.audit.finding import Check, Severity
 from lifecycle.audit.formats import rendered
 from lifecycle.audit.formats.shape import (
-    day,
     finding_document,
+    last_day,
     moment,
     plural,
     severity_words,
@@ -94,7 +94,7 @@ class Audits:
         suppressing = Suppressing(await self.suppressions.all(), self._session.now)
         for each in suppressing.expired:
             self._session.terminal.note(
-                f"{each.check} on {each.resource} was suppressed until {day(each.until)} and counts again"
+                f"{each.check} on {each.resource} was suppressed until {last_day(each)} and counts again"
             )
         return await compared(self.archive, found, CHECKS, suppressing)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -9,19 +10,25 @@ from allocation import CompiledPolicy, FleetView
 from cli.connect import Session
 from cli.errors import CliError
 from cli.progress import Advance, progress
-from cli.state import State, view_of, whoever
+from cli.state import State, linked_hubs, view_of, whoever
+from clients.arm import Unknown
 from clients.pacing import UnpacedShare
 from lifecycle.audit.checks import CHECKS
 from lifecycle.audit.formats.shape import span
+from lifecycle.audit.group_secrets import group_secrets, rotation_names
 from lifecycle.audit.job import KIND, Audit
 from lifecycle.audit.notify import Notifier, announce
 from lifecycle.audit.ports import Audited, Ports
 from lifecycle.audit.runs import RunStore
 from lifecycle.audit.suppressions import Suppressions
+from lifecycle.audit.webhook_calls import webhook_calls
+from lifecycle.audit.would_go import would_go
 from lifecycle.jobs import JobRow, JobStore, tick
 from lifecycle.jobs import State as JobState
 from lifecycle.jobs import show as show_job
 from lifecycle.rates import Rates
+from lifecycle.rotation.store import RotationStore
+from provisioning.hubs import HubKey
 
 LOOK_SECONDS = 2.0
 """Between two looks at a job that is waited for."""
@@ -55,6 +62,8 @@ async def start(session: Session, store: JobStore, *, by: str, webhook: bool) ->
 
 async def to_its_end(session: Session, state: State, store: JobStore, job: str) -> None:
     """Run slices here until the job has ended, wherever it is worked on beside.
+
+    One worker at a time has the job, so its shares of the rates are those of a run of the app.
 
     Raises:
         NotRun: it failed, is blocked or was stopped, or the kill switch is set.
@@ -104,15 +113,26 @@ async def _watch(session: Session, store: JobStore, job: str, advance: Advance) 
 
 
 def _ports(session: Session, state: State, store: JobStore) -> Ports:
-    """What a run reaches from here. Vault and webhooks are the deployed app's to ask."""
+    """What a run reaches from here; the vault only where VAULT_URL is set."""
     wiring, clock, table = session.wiring, session.clock, session.wiring.table("audit")
-    url = session.settings.audit_notify_url
+    settings, url = session.settings, session.settings.audit_notify_url
+    vault = wiring.vault(UnpacedShare())
+    rotations = RotationStore(wiring.table("rotations"), state.dps, clock)
+    offered: dict[HubKey, str] = {}
 
     async def policy() -> CompiledPolicy | None:
         return (await state.active()).policy
 
     async def fleet() -> FleetView | None:
         return view_of(await state.rows(), session)
+
+    async def linked() -> Mapping[HubKey, str] | Unknown:
+        if not offered:
+            found = await linked_hubs(session)
+            if isinstance(found, Unknown):
+                return found
+            offered.update(found)  # asked once: they seldom change within a run
+        return offered
 
     return Ports(
         dps=session.dps_under,
@@ -126,6 +146,16 @@ def _ports(session: Session, state: State, store: JobStore) -> Ports:
         fleet=fleet,
         ledger=wiring.table("ledger"),
         jobs=store,
+        secrets=None if vault is None else group_secrets(vault, rotation_names(rotations)),
+        webhooks=webhook_calls(
+            session.connections,
+            clock,
+            base=settings.webhook_url,
+            key=settings.webhook_key,
+            dps=state.dps,
+            linked=linked,
+        ),
+        would_go=partial(would_go, state.dps),
         announce=partial(
             announce,
             archive=RunStore(table, state.dps),

@@ -32,6 +32,7 @@ from lifecycle.errors import (
     LifecycleError,
     NoSuchEnrollment,
     NoSuchJob,
+    NotAdopted,
 )
 from provisioning.keys import KeyFormatError
 from settings import SettingsError  # noqa: TID251 - the type alone, to tell it from a fault of this program
@@ -100,7 +101,7 @@ class Incomplete(CliError):
 _CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ...] = (
     ((Usage, InvalidOption, SettingsError, NotSendable, KeyFormatError), ExitCode.USAGE),
     (NotConsented, ExitCode.NOT_CONSENTED),
-    ((Missing, NoSuchEnrollment, NoSuchJob, NotFound, NotStored), ExitCode.MISSING),
+    ((Missing, NoSuchEnrollment, NotAdopted, NoSuchJob, NotFound, NotStored), ExitCode.MISSING),
     (OutcomeUnknown, ExitCode.UNKNOWN),
     (
         (

@@ -134,7 +134,8 @@ async def on(
 
 
 def _store(session: Session, route: str | None) -> JobStore:
-    return JobStore(session.wiring.table("jobs"), State(session, route).dps, session.clock)
+    dps = State(session, route).dps  # first: it says what is missing
+    return JobStore(session.wiring.table("jobs"), dps, session.clock)
 
 
 def _check_kind(kind: str) -> None:

@@ -1,6 +1,5 @@
 """`rotate`: the keys of enrollment groups, exchanged without locking a device out."""
 
-import getpass
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -13,13 +12,13 @@ from cyclopts import App, Parameter
 
 from cli.confirm import Confirmation, OnlyShown
 from cli.connect import Session
-from cli.errors import Missing, NotConsented, Usage
+from cli.errors import NotConsented
 from cli.options import CHANGES, DryRun, Injected, Yes
 from cli.output import member
+from cli.state import State, whoever
 from cli.values import duration
 from lifecycle.enrollments import validation
 from lifecycle.enrollments.diff import Difference
-from lifecycle.errors import NotAdopted
 from lifecycle.jobs import JobRow, JobStore
 from lifecycle.rotation import commands
 from lifecycle.rotation.commands import Rotations
@@ -96,7 +95,7 @@ async def adopt(
     ]
     await confirmation.ask(f"take enrollment group {group} into rotation", said)
     row = await commands.adopt(
-        rotations, group, name, terms, active=active, others=other, again=again, by=_who()
+        rotations, group, name, terms, active=active, others=other, again=again, by=whoever(None)
     )
     session.output.one(_told(row), ())
 
@@ -128,7 +127,7 @@ async def start(
     await Confirmation(session.terminal, yes=yes, dry_run=dry_run).ask(
         f"rotate enrollment group {group}: next is {found.next} ({found.because})", destroys
     )
-    _asked(session, await commands.start(rotations, group, by=_who()))
+    _asked(session, await commands.start(rotations, group, by=whoever(None)))
 
 
 async def status(
@@ -145,10 +144,7 @@ async def status(
     """Show where the rotation of a group stands, or of all."""
     store = _store(session)
     if enrollment_id is not None:
-        try:
-            session.output.one(_told(await store.get(_group(enrollment_id))))
-        except NotAdopted as error:
-            raise Missing(str(error)) from None
+        session.output.one(_told(await store.get(_group(enrollment_id))))
         return
     every = await store.all()
     for problem in every.unreadable:
@@ -215,7 +211,7 @@ async def breach(
     if typed != group:
         raise NotConsented(f"that is not {group}; nothing was changed")
     name = secret or _secret_name(session, group)
-    job = await commands.breach(rotations, group, name, terms, by=_who(), rotation=lambda: uuid4().hex)
+    job = await commands.breach(rotations, group, name, terms, by=whoever(None), rotation=lambda: uuid4().hex)
     _asked(session, job)
     session.terminal.note(
         "when `rotate status` shows it idle: `rotate export-device-keys` for the new device keys, and "
@@ -248,7 +244,7 @@ async def identities(
             f"disable the hub identities of {group} whose devices have not registered since {_time(moment)}",
             (),
         )
-        job = await commands.disable_identities(rotations, group, since=moment, why=why, by=_who())
+        job = await commands.disable_identities(rotations, group, since=moment, why=why, by=whoever(None))
         _asked(session, job)
         return
 
@@ -313,7 +309,7 @@ async def _consent(
     row = await rotations.store.get(group)
     confirmation = Confirmation(session.terminal, yes=yes, dry_run=dry_run)
     await confirmation.ask(f"{words} enrollment group {row.group}, which is {row.stage}", ())
-    _asked(session, await commands.consent(rotations, group, what, by=_who()))
+    _asked(session, await commands.consent(rotations, group, what, by=whoever(None)))
 
 
 def _group(enrollment_id: str) -> str:
@@ -325,7 +321,7 @@ def _rotations(session: Session) -> Rotations:
     webhook = f"{settings.webhook_url}?code={settings.webhook_key}" if settings.webhook_key else None
     return Rotations(
         store=_store(session),
-        jobs=JobStore(session.wiring.table("jobs"), settings.dps_name, session.clock),
+        jobs=JobStore(session.wiring.table("jobs"), State(session, None).dps, session.clock),
         groups=session.dps.groups,
         vault=session.vault,
         webhook_url=webhook,
@@ -333,16 +329,8 @@ def _rotations(session: Session) -> Rotations:
 
 
 def _store(session: Session) -> RotationStore:
-    if not session.settings.state_tables:
-        raise Usage(
-            "STATE_TABLES is not set; set it to https://ACCOUNT.table.core.windows.net, or to a connection "
-            "string: rotations are kept there"
-        )
-    try:
-        table = session.wiring.table("rotations")
-    except ValueError as error:
-        raise Usage(f"STATE_TABLES: {error}") from None
-    return RotationStore(table, session.settings.dps_name, session.clock)
+    dps = State(session, None).dps  # which says what to set where there are no tables
+    return RotationStore(session.wiring.table("rotations"), dps, session.clock)
 
 
 def _secret_name(session: Session, group: str) -> str:
@@ -358,13 +346,6 @@ def _secret_name(session: Session, group: str) -> str:
 def _terms(overlap: str, validity: str, *, canary: bool = False, hold: bool = False) -> RotationTerms:
     both = duration(overlap, "overlap"), duration(validity, "validity")
     return RotationTerms(both[0] or timedelta(), both[1] or timedelta(), canary, hold)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "somebody"
 
 
 def _asked(session: Session, job: JobRow) -> None:

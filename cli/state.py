@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from allocation import FleetRows, FleetView, HubState, Ledger, PolicyStore, read_fleet
+from allocation import FleetRows, FleetView, Ledger, PolicyStore, read_fleet
 from allocation.errors import PolicyError
 from allocation.policy import EVERY_HUB_ALIKE, CompiledPolicy, compile_policy, read_document
 from allocation.policy.document import PolicyDocument
@@ -171,11 +171,7 @@ def text_of(path: Path, named: str) -> str:
 
 def view_of(rows: FleetRows, session: Session) -> FleetView:
     """The fleet as an instance that read it just now has it."""
-    return FleetView(
-        states={hub: row.state for hub, row in rows.states.items() if row.state is not HubState.OPEN},
-        loads={hub: row.devices for hub, row in rows.loads.items() if row.devices is not None},
-        as_of=session.now,
-    )
+    return rows.view(session.now)
 
 
 async def linked_hubs(session: Session) -> Mapping[HubKey, str] | Unknown:

@@ -84,7 +84,7 @@ var deadLetters = 'deadletters'
 // Tables of the app, and what the webhook may do with them. It is open to the world, so it may write the ledger alone.
 var allocationReads = ['policies', 'fleet']
 var allocationWrites = ['ledger']
-var lifecycleTables = ['audit', 'jobs', 'rotations']
+var lifecycleTables = ['audit', 'jobs', 'purge', 'rotations']
 
 var group = '/subscriptions/${subscription().subscriptionId}/resourceGroups/${groupName}'
 var makesDps = empty(dpsResourceId)
@@ -336,6 +336,10 @@ module lifecycleApp 'modules/function-app.bicep' = {
       // Empty: the hubs linked to the DPS, as the management plane has them at the time.
       HUBS: ''
       AUDIT_NOTIFY_URL: empty(auditNotifySecret) ? '' : '@Microsoft.KeyVault(SecretUri=${vault.outputs.uri}secrets/${auditNotifySecret})'
+      VAULT_RESOURCE_ID: vault.outputs.id
+      DPS_ID_SCOPE: dpsAccess.outputs.idScope
+      AUDIT_SCHEDULE: '0 17 2 * * *'
+      ROTATION_SCHEDULE: '0 17 5 * * *'
       STATISTICS_SCHEDULE: '0 * * * * *'
       RETENTION_SCHEDULE: '0 41 * * * *'
       LEDGER_KEEP_DAYS: '90'

@@ -301,7 +301,9 @@ def _settings(options: Options, cloud: Cloud, folder: Path, ca: Path, tables: st
         "DPS_HOST": cloud.dps_address.host,
         "DPS_RESOURCE_ID": cloud.dps_resource,
         "ARM_URL": cloud.arm_address.url,
+        "DPS_ID_SCOPE": cloud.dps.id_scope,
         "VAULT_URL": cloud.vault_address.url,
+        "VAULT_RESOURCE_ID": cloud.vault.resource_id,
         # Nothing may go to the real hubs of these names.
         "HUBS": ",".join(f"{name}={hub.address.url}" for name, hub in cloud.hubs.items()),
         **options.settings,

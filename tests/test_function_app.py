@@ -45,6 +45,21 @@ def test_with_state_tables_the_lifecycle_role_takes_care_of_them(role: str, name
     assert json.loads(run(INDEX, APP_ROLE=role, STATE_TABLES="UseDevelopmentStorage=true")) == names
 
 
+def test_with_a_dps_and_a_vault_it_runs_the_jobs_and_hears_their_events() -> None:
+    names = json.loads(
+        run(
+            INDEX,
+            APP_ROLE="lifecycle",
+            STATE_TABLES="UseDevelopmentStorage=true",
+            DPS_HOST="a.azure-devices-provisioning.net",
+            VAULT_URL="https://kv.vault.azure.net",
+        )
+    )
+    state = ["count_devices", "prune"]
+    jobs = ["jobs", "audit_due", "device_deleted"]
+    assert names == [*state, *jobs, "secret_near_expiry", "rotate_daily"]
+
+
 STATE = """
 import asyncio, json, os
 from function_app import App

@@ -18,6 +18,7 @@ from lifecycle.audit.join import ASSIGNED, DISAGREES, IN_LEDGER, Index
 from lifecycle.audit.join import Entry as Known
 from lifecycle.audit.snapshot import Listed
 from lifecycle.audit.work import WRITES, Work
+from lifecycle.enrollments.webhook import CHECK_ID
 from provisioning.hubs import HubKey
 
 ROWS = 500
@@ -84,6 +85,8 @@ async def _rows(work: Work, books: Ledger) -> bool:
 
 async def _row(work: Work, books: Ledger, entry: Entry, known: Known | None, since: datetime | None) -> None:
     run = work.run
+    if entry.registration_id == CHECK_ID:
+        return  # a call of the webhook to see whether it answers: no device asked
     if since is not None and entry.at >= since and entry.policy and entry.policy not in run.policies:
         run.policies.append(entry.policy)
     settled = work.started - timedelta(minutes=work.audited.thresholds.settle_minutes)
@@ -117,6 +120,10 @@ async def _records(work: Work, books: Ledger) -> bool:
     before = datetime.fromisoformat(run.before).timestamp() if run.before else None
     while number < len(run.listings):
         kept = run.listings[number]
+        if not kept.custom:  # DPS's own policies decide: nobody asked the webhook
+            number, first, skip = number + 1, 0, 0
+            run.cursor = [number, 0, 0]
+            continue
         async for at, chunk in work.snapshots.chunks(work.id, kept.name, kept.chunks, first=first):
             for place, each in enumerate(chunk):
                 if (at == first and place < skip) or not (each.assigned and each.custom):

@@ -73,6 +73,8 @@ async def _records(work: Work) -> bool:
     """Records whose device is not in its hub's listing, or in another's."""
     run, around = work.run, work.around(*READ)
     index, aliases = await digests(work)
+    if not index.doubtful() and not aliases.doubtful():
+        return True
     others = await _others(work)
     whole = {HubKey(run.hubs[int(kept.name[1:])]) for kept in run.hub_listings if kept.whole}
     number, chunk_number, place = run.cursor or (0, 0, 0)

@@ -68,12 +68,16 @@ async def _commit(work: Work) -> None:
     """Put each whole listing of a group in place of the one before; take off what is left of none."""
     run = work.run
     gone = [] if work.lacks(Source.ENROLLMENTS, Source.REGISTRATIONS) else await gone_groups(work)
-    newer = {each.key for each in await work.snapshots.groups() if each.listed_at > work.started}
+    there = {each.key: each for each in await work.snapshots.groups()}
     for kept in run.listings:
-        if kept.key and kept.whole and kept.key not in newer:
+        before = there.get(kept.key)
+        newer = before is not None and before.listed_at > work.started
+        if kept.key and kept.whole and not newer:
             await work.snapshots.put(
                 Group(kept.key, kept.group, work.id, kept.name, kept.chunks, kept.ids, work.started)
             )
+            if before is not None and before.run != work.id:
+                await work.snapshots.drop_listing(before.run, before.listing, before.chunks)
     for group in gone:
         await _shrink(work, group)
 
@@ -156,10 +160,24 @@ async def _tidy(work: Work) -> None:
         ended += run.ended is not None
         if not over:
             continue
-        await work.snapshots.sweep(run.id, frozenset(needed.get(run.id, ())))
+        if run.id == work.id:
+            await _sweep_own(work, needed.get(run.id, set()))
+        else:
+            await work.snapshots.sweep(run.id, frozenset(needed.get(run.id, ())))
         old = ended > work.audited.keep or run.ended is None
         if old and run.id not in needed:
             await work.store.forget(run)
+
+
+async def _sweep_own(work: Work, needed: set[str]) -> None:
+    """Delete what this run was made of, by its names: to read all of it again would take its whole size."""
+    run = work.run
+    for kept in (*run.listings, *run.hub_listings):
+        if kept.name not in needed:
+            await work.snapshots.drop_listing(work.id, kept.name, kept.chunks)
+    candidates = [f"q|{number:06}" for number in range(run.strangers)]
+    marks = [f"m|{number:02}" for number in range(run.marks)]
+    await work.snapshots.drop_rows(work.id, ["a", *candidates, *marks])
 
 
 async def final(work: Work) -> Around:

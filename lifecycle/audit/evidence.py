@@ -344,6 +344,7 @@ class WebhookEvidence:
         problem: why DPS would not take the answer; "" if it would, or if it is this app's explicit reject.
         seconds: how long it took.
         with_key: whether the key was sent; without it, the call asks whether anybody may call.
+        untold: why it could not be called; "" if it was.
     """
 
     resource: str
@@ -351,6 +352,7 @@ class WebhookEvidence:
     problem: str
     seconds: float
     with_key: bool = True
+    untold: str = ""
 
 
 def _first_name(hub: HubKey) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from clients.arm import Unknown
 from clients.hubs import HubPage, HubRow
 from lifecycle.audit.finding import Source
-from lifecycle.audit.join import ASSIGNED, AT_HOME, ELSEWHERE, NO_HUB, Index
+from lifecycle.audit.join import ALIASED, ASSIGNED, AT_HOME, ELSEWHERE, NO_HUB, Index
 from lifecycle.audit.snapshot import Listed
 from lifecycle.audit.work import Work
 from lifecycle.errors import RunLost
@@ -92,7 +92,7 @@ async def digests(work: Work) -> tuple[Index, Index]:
             for each in chunk:
                 hub = NO_HUB if each.hub is None else numbers.get(each.hub, UNLISTED)
                 flags = ASSIGNED if each.assigned else 0
-                index.add(each.id, hub, flags, each.updated)
+                index.add(each.id, hub, flags | (ALIASED if each.device else 0), each.updated)
                 if each.device:
                     aliases.add(each.device, hub, flags, each.updated)
     listings = [(kept.name, kept.chunks, kept.ids) for kept in run.hub_listings]

@@ -29,6 +29,8 @@ DISAGREES = 8
 """The ledger's last row is newer than its record and says something else."""
 ASSIGNED = 16
 """Its record says that it is assigned."""
+ALIASED = 32
+"""Its device has another id at its hub, and is in the other index."""
 
 NO_HUB = 255
 """The hub of an entry that has none, or one beyond the 255th that a run met."""
@@ -105,6 +107,11 @@ class Index:
     def marks(self) -> bytes:
         """The flags of all entries, in an order that the same additions make again."""
         return b"".join(bytes(bucket[_FLAGS::ENTRY]) for bucket in self._buckets)
+
+    def doubtful(self) -> bool:
+        """Whether any assigned one was not seen at its hub, or was seen at another."""
+        kinds = {each & (ASSIGNED | ALIASED | AT_HOME | ELSEWHERE) for each in set(self.marks())}
+        return any(each & ASSIGNED and not each & ALIASED and each != ASSIGNED | AT_HOME for each in kinds)
 
     def mark_all(self, marks: bytes) -> None:
         """Take back the flags of an index that was filled alike.

@@ -156,7 +156,7 @@ async def individuals(work: Work) -> bool:
             )
             work.note(checks.enrollment(evidence, around))
             if record is not None:
-                _record(work, record, None, around)
+                _record(work, record, None, around, enrollment)
                 place.records += 1
             work.list(_listed_individual(enrollment, record))
 
@@ -182,10 +182,15 @@ async def registrations(work: Work) -> bool:
     around = work.around(*_SETTLED, Source.REGISTRATIONS)
     while run.at < len(run.groups):
         group = run.groups[run.at]
+        enrollment = await _asking(work, group, around)
 
-        async def take(page: Page[Registration], group: GroupKnown = group) -> None:
+        async def take(
+            page: Page[Registration],
+            group: GroupKnown = group,
+            enrollment: EnrollmentGroup | None = enrollment,
+        ) -> None:
             for record in page.items:
-                _record(work, record, group.id, around)
+                _record(work, record, group.id, around, enrollment)
                 work.list(listed(record, custom=group.custom))
 
         kept = await work.listing(
@@ -217,9 +222,22 @@ def _never(work: Work, group: GroupKnown, kept: Kept, around: Around) -> None:
         work.note(about(checks.enrollment(evidence, around), Source.REGISTRATIONS))
 
 
-def _record(work: Work, record: Registration, group: str | None, around: Around) -> None:
-    would_go = work.would_go(around)
-    goes = None if would_go is None else would_go(record, group)
+async def _asking(work: Work, group: GroupKnown, around: Around) -> EnrollmentGroup | None:
+    """A group whose devices the policy places, read anew: it is in no row, for its webhook has a key.
+
+    One call for each such group, and one more in each slice that goes on with its listing.
+    """
+    if not group.custom or work.would_go(around) is None:
+        return None
+    found = await work.read(work.dps.groups.get(group.id))
+    return None if isinstance(found, Unknown) else found
+
+
+def _record(
+    work: Work, record: Registration, group: str | None, around: Around, enrollment: Enrollment | None
+) -> None:
+    would_go = None if enrollment is None else work.would_go(around)
+    goes = None if would_go is None or enrollment is None else would_go(record, enrollment)
     work.note(checks.record(RecordEvidence(record, group, NOT_YET, would_go=goes), around))
 
 

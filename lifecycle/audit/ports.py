@@ -1,6 +1,6 @@
 """What a run of the audit works with: handed in by the composition root, stood in for by tests."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -13,7 +13,7 @@ from clients.ports import Clock, RateShare, Table, Telemetry
 from lifecycle.audit.evidence import Thresholds, VaultSecret, WebhookEvidence
 from lifecycle.audit.report import Run
 from lifecycle.jobs import JobStore
-from provisioning.enrollments import EnrollmentGroup, IndividualEnrollment
+from provisioning.enrollments import Enrollment, EnrollmentGroup, IndividualEnrollment
 from provisioning.hubs import HubKey
 from provisioning.keys import SymmetricKeys
 from provisioning.registrations import Registration
@@ -35,8 +35,11 @@ Secrets = Callable[[EnrollmentGroup, SymmetricKeys | None], Awaitable[VaultSecre
 Webhooks = Callable[[EnrollmentGroup | IndividualEnrollment], Awaitable[tuple[WebhookEvidence, ...]]]
 """Calls an enrollment's webhook as DPS would."""
 
-WouldGo = Callable[[Registration, str | None], HubKey | None]
-"""Where the policy in force would place a record's device now; None: it would stay, or nobody can say."""
+WouldGo = Callable[[Registration, Enrollment], HubKey | None]
+"""Where the policy in force would place a record's device now, which its enrollment tells with the record.
+
+None: it would stay, or nobody can say.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Ports:
         jobs: of this app.
         secrets: asks the vault.
         webhooks: calls webhooks; only used where the run was told to.
-        would_go: asks the policy.
+        would_go: asks the policy, given that, the hubs' states, and the linked hubs (none: not known).
         announce: is told of each run that ended, after its rows are written; it may be told twice.
     """
 
@@ -103,7 +106,7 @@ class Ports:
     jobs: JobStore | None = None
     secrets: Secrets | None = None
     webhooks: Webhooks | None = None
-    would_go: Callable[[CompiledPolicy, FleetView], WouldGo] | None = None
+    would_go: Callable[[CompiledPolicy, FleetView, Mapping[HubKey, str]], WouldGo] | None = None
     announce: Callable[[Run], Awaitable[None]] | None = None
 
 

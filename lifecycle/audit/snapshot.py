@@ -27,8 +27,11 @@ CHUNK = 1_000
 LONGEST_CHUNK = 4_000
 """Ids of a row, at most: 14 columns of 64 KiB hold them whatever they are."""
 
-BATCH = 25
-"""Chunks deleted by one call."""
+BATCH = 100
+"""Rows deleted by one call."""
+
+WINDOW = 20
+"""Chunks read by one call: a page of the table may have 1,000 rows, and these are large ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +138,12 @@ class Snapshots:
             first: begin with this one.
             etags: whether ETags are wanted, which take longer to read than the rest.
         """
-        start, stop = _chunk_key(listing, first), _chunk_key(listing, count)
-        if first >= count:
-            return
-        async for row in self._table.scan(places.kept(self._dps, run), start=start, stop=stop):
-            yield int(row.key.rpartition("|")[2]), unpacked(row, etags=etags)
+        partition = places.kept(self._dps, run)
+        for begin in range(first, count, WINDOW):
+            start = _chunk_key(listing, begin)
+            stop = _chunk_key(listing, min(begin + WINDOW, count))
+            async for row in self._table.scan(partition, start=start, stop=stop):
+                yield int(row.key.rpartition("|")[2]), unpacked(row, etags=etags)
 
     async def write(self, run: str, listing: str, number: int, listed: Sequence[Listed]) -> None:
         """Write one chunk, in place of what an earlier try wrote there.
@@ -153,6 +157,16 @@ class Snapshots:
     async def drop(self, run: str, listing: str, number: int) -> None:
         """Delete one chunk."""
         await self._table.delete(Row(places.kept(self._dps, run), _chunk_key(listing, number)))
+
+    async def drop_listing(self, run: str, listing: str, chunks: int) -> None:
+        """Delete a listing's chunks, by their numbers, without reading them."""
+        await self.drop_rows(run, [_chunk_key(listing, number) for number in range(chunks)])
+
+    async def drop_rows(self, run: str, keys: Sequence[str]) -> None:
+        """Delete rows of a run, those that are there."""
+        partition = places.kept(self._dps, run)
+        for start in range(0, len(keys), BATCH):
+            await self._delete([Change("delete", Row(partition, key)) for key in keys[start : start + BATCH]])
 
     async def put(self, group: Group) -> None:
         """Make this the last whole listing of its group.
@@ -183,7 +197,9 @@ class Snapshots:
         await self._table.delete(Row(places.groups(self._dps), group.key))
 
     async def sweep(self, run: str, keep: frozenset[str]) -> None:
-        """Delete what a run that is over was made of, but for the listings that are some group's last.
+        """Delete what is left of an earlier run, but for the listings that are some group's last.
+
+        Most of it went by `drop_listing` when it was replaced; this reads what is there.
 
         Args:
             run: whose.

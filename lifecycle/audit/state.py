@@ -35,6 +35,7 @@ class Place:
         before: tally and candidates at its beginning, which a new beginning goes back to.
         states: whether any individual enrollment came with its device's record.
         records: how many did.
+        custom: ids whose enrollment asks a webhook where devices go.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Place:
     before: dict[str, Any] = field(default_factory=dict)
     states: bool = False
     records: int = 0
+    custom: int = 0
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class Kept:
         ids: in them.
         whole: whether it came to its end.
         records: of individual enrollments, those whose device has a record.
+        custom: ids whose enrollment asks a webhook where devices go.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Kept:
     ids: int
     whole: bool
     records: int = 0
+    custom: int = 0
 
 
 @dataclass(slots=True)

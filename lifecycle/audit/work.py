@@ -192,7 +192,8 @@ class Work:
         if not self._asked_would_go:
             self._asked_would_go = True
             if self.ports.would_go and around.policy is not None and around.fleet is not None:
-                self._would_go = self.ports.would_go(around.policy, around.fleet)
+                linked = {hub: each.host_name for hub, each in (around.linked or {}).items()}
+                self._would_go = self.ports.would_go(around.policy, around.fleet, linked)
         return self._would_go
 
     def lacking(self, source: Source, reason: str) -> None:
@@ -261,6 +262,8 @@ class Work:
     def list(self, listed: Listed) -> None:
         """One more id of the listing under way."""
         self._ids.append(listed)
+        if listed.custom and self.run.place is not None:
+            self.run.place.custom += 1
 
     async def write_ids(self, *, all_of_them: bool = False) -> None:
         """Write whole chunks of ids, or all that are held."""
@@ -301,32 +304,43 @@ class Work:
             place = run.place = Place(name, before=self._before())
         problem = ""
         try:
-            async with aclosing(self._ahead(pages(place.start))) as following:
-                async for page, last in following:
-                    place.failures = 0
-                    await take(page)
-                    place.start = page.continuation
-                    if place.start is None:
-                        break
-                    await self.write_ids()
-                    if len(self._found) >= FLUSH:
-                        await self.flush()
-                    if last or self.save_is_due():
-                        await self.save()
-                    if last:
-                        return None
+            if not await self._to_the_end(place, pages, take):
+                return None
         except REFUSED as error:
             problem = await self._refused(place, error)
             if not problem:
                 return None
         if not problem:
             await self.write_ids(all_of_them=True)
-        kept = Kept(name, key, group, place.chunks, place.ids, not problem, place.records)
+        kept = Kept(name, key, group, place.chunks, place.ids, not problem, place.records, place.custom)
         if problem:
             run.count("listings_given_up")
             self.lacking(source, f"{group or name}: {problem}" if group else problem)
         run.place = None
         return kept
+
+    async def _to_the_end(
+        self,
+        place: Place,
+        pages: Callable[[str | None], AsyncIterator[P]],
+        take: Callable[[P], Awaitable[None]],
+    ) -> bool:
+        """Whether the last page was taken; else the time is up, and all is saved."""
+        async with aclosing(self._ahead(pages(place.start))) as following:
+            async for page, last in following:
+                place.failures = 0
+                await take(page)
+                place.start = page.continuation
+                if place.start is None:
+                    return True
+                await self.write_ids()
+                if len(self._found) >= FLUSH:
+                    await self.flush()
+                if last or self.save_is_due():
+                    await self.save()
+                if last:
+                    return False
+        return True
 
     async def _ahead(self, pages: AsyncIterator[P]) -> AsyncGenerator[tuple[P, bool], None]:
         """The pages, each with whether the time is up behind it; the next is asked for meanwhile.
@@ -352,7 +366,8 @@ class Work:
         limits = self.audited.limits
         if isinstance(error, BadRequest) and place.start is not None:
             if place.restarts >= limits.restarts:
-                return f"its continuation was refused {place.restarts + 1} times; the last: {plain_text(str(error))}"
+                times = place.restarts + 1
+                return f"its continuation was refused {times} times; the last: {plain_text(str(error))}"
             # Begin anew, as if nothing of it had been read.
             self._ids = []
             self.candidates = []

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
+from allocation import request
 from clients.webhook import WebhookReply
 from lifecycle.enrollments.build import Document, Edit
 from lifecycle.enrollments.validation import webhook_url as checked_url
@@ -18,13 +19,12 @@ from lifecycle.enrollments.webhook_url import MASK
 from lifecycle.errors import InvalidOption
 from provisioning.hubs import hub_key
 
-CHECK_ID = ".webhook-check."
+CHECK_ID = request.CHECK_ID
 """The registration id and, where none is named, the enrollment group's id of a check.
 
-No device can have it: DPS takes no id that starts or ends with a dot (documented). So the answer to a check
-is told from a device's wherever it was recorded, and since no registration record of DPS will ever confirm
-it, it never counts as evidence. The instance that answers counts it as one placement until loads are read
-again.
+The answer to a check is told from a device's by it wherever it was recorded, and never counts as evidence: no
+registration record of DPS will ever confirm it, and who goes through the ledger leaves it out. The instance
+that answers counts it as one placement until loads are read again.
 """
 
 SLOW_SECONDS = 5.0

@@ -17,7 +17,7 @@ from lifecycle.purge.plan import Pace, caps, plan_of
 from lifecycle.purge.rules import HEALED, Stale
 from lifecycle.purge.state import Tally
 from lifecycle.purge.survey import check_groups
-from lifecycle.purge.work import KIND, RESERVE_SECONDS, Work
+from lifecycle.purge.work import KIND, Work
 from lifecycle.rates import Rate, Rates
 from provisioning.registrations import Registration
 
@@ -64,8 +64,8 @@ async def weigh(work: Work, pace: Pace) -> Failed | None:
     return None
 
 
-async def act(work: Work) -> None:
-    """One chunk of what is due."""
+async def act(work: Work, pace: Pace) -> None:
+    """One chunk of what is due: as many as can be looked at and deleted before the slice ends."""
     state = work.state
     number = state.archived
     chunk = await work.archive.chunk(work.run, number)
@@ -73,7 +73,7 @@ async def act(work: Work) -> None:
         await _finish(work, number, chunk, confirmed=False)
         await work.save()
         return
-    chunk, exhausted = await _confirmed(work)
+    chunk, exhausted = await _confirmed(work, 60 / pace.dps)
     if chunk:
         await work.archive.begin(work.run, datetime.fromisoformat(state.started))
         written = await work.archive.add(work.run, number, chunk)
@@ -88,9 +88,8 @@ async def act(work: Work) -> None:
     await work.save()
 
 
-async def end(work: Work, pace: Pace) -> Done:
-    """Tidy up and say what was done."""
-    await work.forget_listed()
+def end(work: Work, pace: Pace) -> Done:
+    """Say what was done."""
     state = work.state
     plan = plan_of(state.plan or Tally(), work.policy, pace)
     telemetry = work.ports.telemetry
@@ -135,8 +134,13 @@ def pace_of(rates: Rates, units: int = 1) -> Pace:
     )
 
 
-async def _confirmed(work: Work) -> tuple[Sequence[Archived], bool]:
-    """The next records that may go, and whether there are no further ones."""
+async def _confirmed(work: Work, seconds: float) -> tuple[Sequence[Archived], bool]:
+    """The next records that may go, and whether there are no further ones.
+
+    Args:
+        work: of the slice.
+        seconds: that one delete waits for its turn.
+    """
     state = work.state
     found: list[Archived] = []
     async for key, mark in work.marks.all(state.cursor):
@@ -149,7 +153,7 @@ async def _confirmed(work: Work) -> tuple[Sequence[Archived], bool]:
                 if verdict in _CLEARS:
                     await work.marks.clear(mark.id)
         state.cursor = key
-        if len(found) == CHUNK or work.slice.time_left() <= RESERVE_SECONDS:
+        if len(found) == CHUNK or work.slice.time_left() <= len(found) * seconds:
             return found, False
     return found, True
 

@@ -21,12 +21,14 @@ def purge_kind(ports: Ports, pace: Pace) -> JobKind:
 
     async def run(slice_: Slice) -> SliceResult:
         try:
-            work = Work(slice_, ports, await ports.linked())
+            policy = PurgePolicy.read(slice_.params.get("policy"))
         except InvalidOption as error:
             return Failed(str(error))
+        work = Work(slice_, ports, policy, await ports.linked())
         while slice_.time_left() > 0:
             ended = await _step(work, pace)
             if ended is not None:
+                await work.forget_listed()  # a run that failed leaves them too
                 return ended
             await work.save_sometimes()
         await work.save()
@@ -40,10 +42,10 @@ async def _step(work: Work, pace: Pace) -> SliceResult | None:
         case "weigh":
             return await survey.unless_groups_change(work, lambda: act.weigh(work, pace))
         case "act":
-            await act.act(work)
+            await act.act(work, pace)
             return None
         case "end":
-            return await act.end(work, pace)
+            return act.end(work, pace)
         case _:
             return await survey.unless_groups_change(work, lambda: survey.step(work))
 

@@ -27,9 +27,6 @@ KIND = "purge"
 SAVE_SECONDS = 10.0
 """Between two checkpoints; a death costs what came after the last."""
 
-RESERVE_SECONDS = 8.0
-"""Of a slice: kept for the deletes of what was confirmed in it."""
-
 ASIDE = ("registrationId", "status", "assignedHub", "deviceId", "lastUpdatedDateTimeUtc", "etag")
 """Members of a record that rules read."""
 
@@ -71,15 +68,20 @@ class Ports:
 class Work:
     """One slice of one run."""
 
-    def __init__(self, slice_: Slice, ports: Ports, linked: frozenset[HubKey] | Unknown) -> None:
+    def __init__(
+        self, slice_: Slice, ports: Ports, policy: PurgePolicy, linked: frozenset[HubKey] | Unknown
+    ) -> None:
         """Read the checkpoint; no call is made.
 
-        Raises:
-            InvalidOption: the job's policy is none.
+        Args:
+            slice_: of the run.
+            ports: what it reaches.
+            policy: of the run.
+            linked: the linked hubs; Unknown, or none, and no rule that needs them is evaluated.
         """
         self.slice = slice_
         self.ports = ports
-        self.policy = PurgePolicy.read(slice_.params.get("policy"))
+        self.policy = policy
         self.dry_run = slice_.params.get("dry_run") is not False
         self.run = slice_.job.id
         saved = slice_.checkpoint
@@ -237,7 +239,7 @@ class Work:
             if there is not None and there.seen == self.token and there.same(mark) and not self.dry_run:
                 mark = there  # met twice, or this page was read before a death
             elif there is not None and there.same(mark):
-                mark = replace(there, seen=self.token)
+                mark = replace(there, seen=self.token, group=each.group)
             state.tally.stale(verdict.reason, each.group, each.record.id)
             if mark.due(self.run, self.policy.quarantine_days, now):
                 state.tally.may_go(verdict.reason, mark.hub or "")

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.azurite import NotInstalled
+from local.demo.audit_chapter import HUBS as AUDIT_HUBS
+from local.demo.audit_chapter import SETTINGS as AUDIT_SETTINGS
+from local.demo.audit_chapter import audit_chapter
 from local.demo.main_job import HUBS as MAIN_HUBS
 from local.demo.main_job import main_job, policy_text
 from local.demo.policy_chapter import HUBS as POLICY_HUBS
@@ -57,6 +60,11 @@ CHAPTERS = {
         "weights, a region's fallback, a canary, capacity, a drain, an outage of storage, a draft simulated",
         Options(hubs=dict.fromkeys(POLICY_HUBS, 1), settings=SETTINGS),
         policy_chapter,
+    ),
+    "audit": Chapter(
+        "twelve planted faults, the report that finds them, the fixes it names, a clean second run",
+        Options(hubs=dict.fromkeys(AUDIT_HUBS, 1), settings=AUDIT_SETTINGS),
+        audit_chapter,
     ),
 }
 

@@ -195,6 +195,17 @@ def moved_as_foretold(
     )  # fmt: skip
 
 
+def exactly(promise: str, expected: Collection[object], seen: Collection[object]) -> Check:
+    """What was seen is what was expected, each once: none is missing, and none is there beside."""
+    missing = Counter(expected) - Counter(seen)
+    beside = Counter(seen) - Counter(expected)
+    told = f"{len(seen)} of {len(expected)}" if expected else f"{len(seen)}"
+    for word, those in (("missing", missing), ("beside them", beside)):
+        if those:
+            told += f"; {word}: {', '.join(map(str, list(those)[:5]))}"
+    return Check(promise, not missing and not beside, told)
+
+
 def command_done(words: Collection[str], status: int | None) -> list[Check]:
     """A command that was to succeed; nothing where it did."""
     return (

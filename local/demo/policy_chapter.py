@@ -5,8 +5,6 @@ The operator's commands are those of `./run dps`, run as processes of their own.
 
 import asyncio
 import json
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -19,11 +17,10 @@ import httpx
 
 from local.clients import Device, ServiceClient, connect
 from local.demo import judge
+from local.demo.commands import Commands
 from local.demo.judge import Survey
 from local.demo.screen import Screen, collect
 from local.dps.keys import derive_key
-from local.functions import ROOT
-from local.host.files import write_private_json
 from local.stack import Stack
 
 BIG, SMALL, NORTH, TINY, CANARY = (
@@ -94,13 +91,12 @@ class PolicyChapter:
         self._operator = operator
         self._devices = devices
         self._folder = folder
-        self._state = folder / "state.json"
+        self._dps = Commands(stack, screen, folder).run
         self._fleet: dict[str, Device] = {}
         self._keys: dict[str, str] = {}
 
     async def run(self) -> None:
         """Tell the whole story."""
-        write_private_json(self._state, self._stack.state())
         for hub in self._stack.cloud.hubs.values():
             hub.service.throttles.scale(UNITS)
         self._screen.say(
@@ -315,28 +311,6 @@ class PolicyChapter:
         file = self._folder / name
         file.write_text(json.dumps(document, indent=2))
         return file
-
-    async def _dps(self, *words: str, shown: bool = True) -> str:
-        """One command of `./run dps`, as an operator types it; what it writes."""
-        short = [Path(word).name if word.startswith(str(self._folder)) else word for word in words]
-        if shown:
-            self._screen.say(f"$ ./run dps {' '.join(short)}")
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cli", "--state", str(self._state), *words),
-            cwd=ROOT,
-            env={
-                **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-                "COLUMNS": "110",
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = (stream.decode() for stream in await process.communicate())
-        if shown:
-            self._screen.say((err + out).strip("\n"))
-        self._screen.check(*judge.command_done(short, process.returncode))
-        return out
 
 
 def _short(host_name: str) -> str:

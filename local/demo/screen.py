@@ -1,7 +1,7 @@
 """What the demo shows: one line per step, tables where numbers compare."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -53,6 +53,13 @@ class Screen:
         for hub, weight in weights.items():
             bar = "█" * round(loads.get(hub, 0) / most * _BAR)
             table.add_row(escape(hub), f"{weight:g}", str(loads.get(hub, 0)), f"[cyan]{bar}[/]")
+        self._console.print(table)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Rows under their columns."""
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*map(escape, row))
         self._console.print(table)
 
     async def all_of(self, title: str, works: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:

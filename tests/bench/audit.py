@@ -63,9 +63,12 @@ def audit(rounds: int, records: int, tell: Callable[[str], None]) -> Results:
     seconds: list[float] = []
     for number in range(rounds):
         tell(f"audit of {records:,} records, round {number + 1} of {rounds}")
-        with tempfile.TemporaryDirectory() as name:
-            with azurite(Path(name)) as tables, served(Path(name), records, tables) as ready:
-                bare, ours = child(ready, "bare"), child(ready, "audit")
+        with (
+            tempfile.TemporaryDirectory() as name,
+            azurite(Path(name)) as tables,
+            served(Path(name), records, tables) as ready,
+        ):
+            bare, ours = child(ready, "bare"), child(ready, "audit")
         ratios.append(ours["seconds"] / bare["seconds"])
         peaks.append(ours["peak_mb"])
         calls.append(ours["calls"] / bare["calls"])
@@ -208,7 +211,7 @@ async def bare_loop(ready: dict[str, Any]) -> dict[str, Any]:
         login = ConnectionString.parse(ready["dps"])
         base, version = f"https://{login.host}", f"api-version={API_VERSION}"
         everything = {"query": "SELECT *"}
-        lists = [
+        lists: list[tuple[str, ConnectionString, int, Any]] = [
             (f"{base}/enrollmentGroups/query?{version}", login, ENROLLMENTS_PAGE, everything),
             (f"{base}/enrollments/query?{version}", login, ENROLLMENTS_PAGE, everything),
         ]

@@ -1,6 +1,5 @@
 """`audit`: started, shown, exported, suppressed, and what exit codes tell a pipeline."""
 
-import json
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,11 +13,14 @@ from clients.clock import SystemClock
 from clients.tables import TableAccount
 from lifecycle.audit.checks import CHECKS
 from lifecycle.audit.finding import Finding
-from lifecycle.audit.report import Run
+from lifecycle.audit.report import Run, Suppression
 from lifecycle.audit.runs import RunStore, Stored
+from lifecycle.audit.suppressions import Suppressions
 from lifecycle.jobs import JobStore, switch_off
 from tests.cli.placing import App
+from tests.cli.rig_clients import azure
 from tests.lifecycle.audit.sample import NOW, busy_archive, finding, run_at
+from tests.local.dps.rig import PRIMARY, SECONDARY, group
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -212,14 +214,14 @@ async def test_a_run_is_a_job_of_which_there_is_one_at_a_time(app: App) -> None:
 
 
 async def test_a_run_that_is_waited_for_is_made_here_and_shown(app: App) -> None:
-    await app.enroll("line", "https://app.example/api/allocate")
+    plain = group("line", allocationPolicy="hashed")
+    await azure(app.rig, lambda client: client.enrollment_group.create_or_update("line", plain))
     await app.rig.register("dev-1")
     ran = await app.run("audit", "run", "--wait")
-    assert ran.code == 0, ran.err
-    found = {(each["check"], each["resource"]) for each in json.loads(ran.out)}
-    assert found
-    assert all(each["status"] == "new" for each in json.loads(ran.out))
-    assert (await app.run("audit", "show")).json == json.loads(ran.out)
+    assert "1 new" in ran.err
+    [found] = ran.json
+    assert (found["check"], found["resource"], found["status"]) == ("DPS-CRED-015", "group:line", "new")
+    assert (await app.run("audit", "show")).json == [found]
 
 
 async def test_the_kill_switch_holds_a_run_that_is_waited_for(app: App) -> None:
@@ -233,9 +235,6 @@ async def test_the_kill_switch_holds_a_run_that_is_waited_for(app: App) -> None:
 async def test_an_expired_suppression_is_told(app: App) -> None:
     await keep(app, run_at(), [finding(EXPIRED, "ca:root")])
     async with tables(app) as account:
-        from lifecycle.audit.report import Suppression
-        from lifecycle.audit.suppressions import Suppressions
-
         kept = Suppressions(account.table("audit"), app.environment["DPS_NAME"], SystemClock())
         await kept.put(Suppression(EXPIRED, "ca:root", "known", "jana", NOW, NOW + timedelta(days=1)))
     ran = await app.run("audit", "show", "--fail-on", "critical")
@@ -243,3 +242,20 @@ async def test_an_expired_suppression_is_told(app: App) -> None:
     assert "was suppressed until 2026-03-15 and counts again" in ran.err
     [listed] = (await app.run("audit", "suppress", "--list")).json
     assert listed["expired"] is True
+
+
+async def test_no_key_that_an_audit_met_is_in_anything_it_writes(app: App) -> None:
+    canary = "canary-function-key-0123456789"
+    await app.enroll("line", f"https://other.example/api/allocate?code={canary}&x=<b>")
+    ran = [await app.run("audit", "run", "--wait", "--debug", "--verbose")]
+    assert {each["check"] for each in ran[0].json} >= {"DPS-CRED-015"}  # its keys were read, and are weak
+    ran += [await app.run("audit", "show", "-o", form) for form in ("table", "csv", "yaml")]
+    ran += [
+        await app.run("audit", "export", "--format", form)
+        for form in ("html", "json", "jsonl", "sarif", "markdown")
+    ]
+    account = app.environment["STATE_TABLES"].partition("AccountKey=")[2].partition(";")[0]
+    for each in ran:
+        assert each.code == 0, each.err
+        for secret in (canary, PRIMARY, SECONDARY, account, "SharedAccessKey=", "sig="):
+            assert secret not in each.out + each.err

@@ -383,6 +383,8 @@ def anonymous(evidence: WebhookEvidence, _: Around) -> Outcomes:
 
 def failing(evidence: WebhookEvidence, _: Around) -> Outcomes:
     """As the caller judged the answer; 429 and 5xx are retried by DPS, and may pass."""
+    if evidence.untold:
+        return unknown(FAILING, evidence.resource, plain(evidence.untold))
     if not evidence.with_key or not evidence.problem:
         return NOTHING
     passing = evidence.status is None or evidence.status >= 429

@@ -8,7 +8,7 @@ import re
 
 from lifecycle.audit.finding import JSON, Check
 from lifecycle.audit.formats.kept import Kept
-from lifecycle.audit.formats.shape import day, moment, plural, severity_words, span, told, visible
+from lifecycle.audit.formats.shape import last_day, moment, plural, severity_words, span, told, visible
 from lifecycle.audit.report import Count, Judged, Report, Tally
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@^=-])")
@@ -155,7 +155,7 @@ class Markdown:
         if not self._report.expired:
             return []
         rows = [
-            f"| {code(each.check)} | {code(each.resource)} | {day(each.until)} | {code(each.by)} | "
+            f"| {code(each.check)} | {code(each.resource)} | {last_day(each)} | {code(each.by)} | "
             f"{code(each.reason)} |"
             for each in self._report.expired
         ]
@@ -186,7 +186,7 @@ def status(judged: Judged) -> str:
     if suppression is None:
         return judged.novelty.value
     by, reason = code(suppression.by), code(suppression.reason)
-    return f"{judged.novelty.value}; suppressed until {day(suppression.until)} by {by}: {reason}"
+    return f"{judged.novelty.value}; suppressed until {last_day(suppression)} by {by}: {reason}"
 
 
 def _seen(value: JSON) -> str:

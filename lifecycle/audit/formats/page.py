@@ -12,7 +12,7 @@ from lifecycle.audit.finding import Check, Severity
 from lifecycle.audit.formats import charts
 from lifecycle.audit.formats.kept import Kept
 from lifecycle.audit.formats.markup import Child, Markup, join, raw, tag, void
-from lifecycle.audit.formats.shape import day, plural, severity_words, span, told
+from lifecycle.audit.formats.shape import last_day, plural, severity_words, span, told
 from lifecycle.audit.formats.style import CSS
 from lifecycle.audit.report import Count, Judged, Novelty, Report, Tally
 
@@ -199,7 +199,7 @@ class Page:
                 "tr",
                 tag("th", tag("code", each.check), scope="row", role="rowheader"),
                 _cell("resource", tag("code", each.resource)),
-                _cell("expired", day(each.until)),
+                _cell("expired", last_day(each)),
                 _cell("by", each.by),
                 _cell("reason", each.reason, wide=True),
                 role="row",
@@ -283,9 +283,7 @@ def _status(judged: Judged) -> Markup:
     chip = tag("span", judged.novelty.value, class_=kind)
     if suppression is None:
         return chip
-    word = tag(
-        "small", f"suppressed until {day(suppression.until)} by {suppression.by}: {suppression.reason}"
-    )
+    word = tag("small", f"suppressed until {last_day(suppression)} by {suppression.by}: {suppression.reason}")
     return join(chip, " ", word)
 
 

@@ -55,7 +55,7 @@ def told(value: JSON) -> str:
     if value is None:
         return "none"
     if isinstance(value, int | float):
-        return f"{value:,}"
+        return f"{value}"  # without commas: it may be a code
     if isinstance(value, tuple | list):
         return ", ".join(told(each) for each in value) or "none"
     return ", ".join(f"{name}: {told(each)}" for name, each in value.items()) or "none"
@@ -89,6 +89,11 @@ def moment(at: datetime | None) -> str | None:
 def day(at: datetime) -> str:
     """The day alone, ISO 8601."""
     return at.strftime("%Y-%m-%d")
+
+
+def last_day(suppression: Suppression) -> str:
+    """The last day on which it counts, ISO 8601."""
+    return day(suppression.until - timedelta(microseconds=1))
 
 
 def span(time: timedelta) -> str:

@@ -73,7 +73,7 @@ border-radius:99px;white-space:nowrap}
 .seen dt,.seen dd{display:inline;margin:0}
 .seen dt{color:var(--soft);margin-right:.4rem}
 .fix{display:block;background:var(--code);border-radius:6px;padding:.4rem .6rem;white-space:pre-wrap}
-.quiet{opacity:.78}
+.quiet,.quiet th{color:var(--soft)}
 .more{padding:.5rem .8rem;color:var(--soft);font-size:.88rem}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 footer{padding-top:2rem;padding-bottom:3rem;color:var(--soft);font-size:.86rem}

@@ -194,6 +194,7 @@ class AuditRig:
         assert ports.jobs is not None
         audit, rates = Audit(ports, audited or self.audited), Rates(ports.clock)
         await ports.jobs.create(job, KIND, by="test", params=params)
+        found = None
         for _ in range(ticks):
             await tick([audit.kind], ports.jobs, rates, self.heard, terms=terms)
             each_tick()

@@ -150,7 +150,7 @@ class Reckless(Run):
         return self._random.choice(("before", "after"))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
 async def test_five_thousand_records_killed_at_random_come_to_the_same(seed: int) -> None:
     calm = await planted(5_000, enrollments=300, page=100)
     quiet = Reckless(Random(seed), 10**9)
@@ -192,8 +192,6 @@ async def test_what_just_happened_is_no_finding_under_any_switch() -> None:
         rig = AuditRig(hubs=HUBS, switches=Switches(run))
         rig.fill(8, groups=1)
         await rig.clock.advance(3 * 3600)
-        assert (await rig.audit("audit:1")).state is State.DONE
-        await rig.clock.advance(86400)
         gone = rig.record(0)
         rig.service.store.registrations.delete(gone.registration_id)
         rig.remove_device(gone.assigned_hub, str(gone.device_id))

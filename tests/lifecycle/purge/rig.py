@@ -110,8 +110,9 @@ class Given(Switches):
 class PurgeRig(CloudRig):
     """The service, and the table that outlives processes."""
 
-    def __init__(self, switches: Switches | None = None) -> None:
+    def __init__(self, switches: Switches | None = None, *, units: Mapping[str, int] | None = None) -> None:
         super().__init__(switches)
+        self.units = units
         self.moving = Moving(self.clock)
         self.memory = MemoryTable()
         self.told = Told()
@@ -231,7 +232,7 @@ class PurgeRig(CloudRig):
         return Ports(NAME, kept, kept, self.moving, dps, hub, linked, self.told)
 
     def kind(self, ports: Ports) -> tuple[JobKind, JobStore, Rates]:
-        rates = Rates(self.moving)
+        rates = Rates(self.moving, units=self.units)
         return purge_kind(ports, pace_of(rates)), JobStore(ports.table, NAME, self.moving), rates
 
     async def purge(

@@ -12,9 +12,8 @@ from lifecycle.jobs import State, show, tick
 from lifecycle.purge.archive import PAYLOAD
 from lifecycle.purge.job import create
 from local.hub import migrate
-from provisioning.hubs import HubKey
 from tests.lifecycle.enrollments.rig import HUBS
-from tests.lifecycle.purge.rig import GONE_HUB, LONG, POLICY, Given, PurgeRig, aged
+from tests.lifecycle.purge.rig import GONE_HUB, LONG, NAME, POLICY, Given, PurgeRig, aged
 
 
 async def rigged(**devices: dict[str, Any]) -> PurgeRig:
@@ -149,6 +148,7 @@ async def test_over_a_cap_nothing_is_deleted(cap: dict[str, Any]) -> None:
     row = await rig.purge("purge-2", aged(POLICY, **cap), ends=frozenset({State.FAILED}))
     assert "raise purge.most" in row.problem
     assert rig.deletes == []
+    assert [row.key async for row in rig.memory.scan(f"{NAME}|purge|listed|purge-2")] == []
 
 
 async def test_a_mark_comes_off_when_the_record_heals() -> None:
@@ -205,10 +205,9 @@ async def test_without_the_linked_hubs_nothing_counts_as_unlinked() -> None:
     rig = await rigged(
         far={"hub": GONE_HUB}, failed={"hub": None, "status": "failed"}, gone={"device": False}
     )
-    unknown: tuple[Unknown | frozenset[HubKey], ...] = (Unknown("no DPS_RESOURCE_ID"), frozenset())
-    for linked in unknown:
-        rig.linked = linked
-        await rig.purge(f"purge-{type(linked).__name__}")
+    for known in (False, True):
+        rig.linked = frozenset() if known else Unknown("no DPS_RESOURCE_ID")
+        await rig.purge(f"purge-{known}")
         assert set(await rig.marks()) <= {"gone"}
 
 
@@ -276,16 +275,81 @@ async def test_expired_continuations_and_small_pages_change_nothing() -> None:
     for number in range(20):
         rig.record(f"d{number:02}", device=number % 4 != 0)
 
+    expired = 0
+
     async def slowly(request: httpx.Request) -> None:
-        if "x-ms-continuation" in request.headers and rig.calls.total() % 11 == 0:
+        """In the middle of each listing the continuation grows old, once."""
+        nonlocal expired
+        if "x-ms-continuation" in request.headers and rig.calls["dps", "POST", "registrations"] % 9 == 4:
+            expired += 1
             await rig.clock.advance(61)
 
     rig.before.append(slowly)
-    await rig.purge_for_good()
+    row = await rig.purge("purge-1")
+    assert expired
+    assert row.result is not None
+    assert row.result["plan"]["population"] == 20  # nothing of the listing that was begun anew counts
+    await rig.wait(days=3)
+    await rig.purge("purge-2")
     assert {each.registration_id for each in rig.service.registrations()} == {
         f"d{number:02}" for number in range(20) if number % 4
     }
     assert len(rig.deletes) == 5
+
+
+async def test_a_listing_whose_continuations_are_always_refused_ends_the_run() -> None:
+    rig = PurgeRig(Given(dps={"max_page_size": 3, "continuation_lifetime": 60.0}))
+    await rig.group("line-a")
+    for number in range(9):
+        rig.record(f"d{number}", device=False)
+
+    async def late(request: httpx.Request) -> None:
+        if "x-ms-continuation" in request.headers:
+            await rig.clock.advance(61)
+
+    rig.before.append(late)
+    row = await rig.purge("purge-1", ends=frozenset({State.FAILED}))
+    assert "faster than this run asks" in row.problem
+    assert await rig.marks() == {}
+
+
+async def test_a_record_of_another_version_than_the_marked_one_is_left() -> None:
+    rig = await rigged(stale={"device": False})
+    await rig.purge("purge-1")
+    await rig.wait(days=3)
+
+    async def interfere(request: httpx.Request) -> None:
+        """It is as stale as before, but another: whoever made it began anew."""
+        if request.url.path == "/registrations/stale":
+            rig.before.clear()
+            rig.record("stale", device=False)
+
+    rig.before.append(interfere)
+    row = await rig.purge("purge-2")
+    assert rig.there("stale")
+    assert row.result is not None
+    assert row.result["left"] == {"moved": 1}
+
+
+async def test_a_device_that_is_back_before_a_broken_off_chunk_goes_on_keeps_its_record() -> None:
+    rig = await rigged(back={"device": False}, stale={"device": False})
+    await rig.purge("purge-1")
+    await rig.wait(days=3)
+
+    until = rig.now + timedelta(minutes=10)
+
+    async def broken(request: httpx.Request) -> None:
+        """For ten minutes no delete gets through; meanwhile the device is back."""
+        if request.method == "DELETE" and rig.now < until:
+            rig.device("back", HUBS[0], seen=timedelta(0))
+            raise httpx.ConnectError("no route")
+
+    rig.before.append(broken)
+    row = await rig.purge("purge-2")
+    assert rig.there("back")
+    assert row.result is not None
+    assert row.result["deleted"] == 1
+    assert {each.id: each.outcome for each in await rig.archived()} == {"back": "left", "stale": "deleted"}
 
 
 async def test_a_run_makes_no_more_calls_than_its_records_need() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifecycle.errors import InvalidOption
+from lifecycle.purge.marks import Mark
 from lifecycle.purge.policy import PurgePolicy
 from lifecycle.purge.rules import Evidence, Kept, Reason, Seen, Stale, Unasked, Why, judge, needed, suspect
 from provisioning.hubs import HubKey
@@ -229,3 +230,10 @@ def test_both_caps_hold(population: int, most: int, percent: float) -> None:
     allowed = PurgePolicy(most=most, most_percent=percent).most_of(population)
     assert allowed <= most
     assert allowed <= population * percent / 100 + 1e-6
+
+
+def test_a_run_never_deletes_what_it_marked_itself() -> None:
+    mark = Mark("d", "d", "g", Reason.OLD, "1", A, NOW - timedelta(days=9), "purge-1", "purge-1:1:0")
+    assert mark.due("purge-2", 9, NOW)
+    assert not mark.due("purge-2", 10, NOW)
+    assert not mark.due("purge-1", 1, NOW)

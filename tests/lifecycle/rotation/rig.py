@@ -14,7 +14,6 @@ from clients.connections import Connections
 from clients.device import DeviceClient
 from clients.dps import DpsClient
 from clients.hubs import HubClient, HubShares
-from clients.pacing import UnpacedShare
 from clients.ports import RateShare, Table
 from clients.vault import VaultClient
 from lifecycle.jobs import JobRow, JobStore, Slice, State, Terms, tick
@@ -197,7 +196,7 @@ class RotationRig(CloudRig):
 
     def kind(self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None) -> Any:
         def ports(slice_: Slice) -> Ports:
-            return self.ports(transport or Internet(self), lambda rate, hub: slice_.share(rate, hub))
+            return self.ports(transport or Internet(self), slice_.share)
 
         return rotation_kind(
             RotationStore(table or self.table, "dps-1", self.time),

@@ -6,7 +6,6 @@ every position of the switches; `./run soak` walks the whole product, and every 
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any

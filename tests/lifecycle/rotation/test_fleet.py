@@ -35,7 +35,7 @@ class Refused:
     """Rolls of which somebody had consented to retire the old slot."""
 
 
-async def test_no_device_is_refused_unless_it_ignored_a_whole_overlap_that_somebody_ended(
+async def test_no_device_is_refused_unless_it_ignored_a_whole_overlap_that_somebody_ended(  # noqa: C901 - one story
     tmp_path: Path,
 ) -> None:
     rig = RotationRig()

@@ -1,4 +1,4 @@
-"""The same event fifty times across four processes, with the timer and an operator: one rotation, no key told."""
+"""One event fifty times across four processes, with the timer and an operator: one rotation, no key told."""
 
 import asyncio
 import json

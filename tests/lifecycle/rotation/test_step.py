@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.ports import Row
+from clients.ports import Row, Scalar
 from lifecycle.errors import RotationMoved, RotationRefused
 from lifecycle.rotation import row as rows
 from lifecycle.rotation.row import (
@@ -248,7 +248,13 @@ async def test_a_row_reads_back_from_the_table_as_it_was_written(row: RotationRo
 
 
 def test_a_row_of_another_version_is_left_alone() -> None:
-    for values in ({}, {"form": 2, "row": "{}"}, {"form": 1, "row": "{"}, {"form": 1, "row": "[]"}):
+    others: list[dict[str, Scalar]] = [
+        {},
+        {"form": 2, "row": "{}"},
+        {"form": 1, "row": "{"},
+        {"form": 1, "row": "[]"},
+    ]
+    for values in others:
         with pytest.raises(RotationMoved, match="another version"):
             row_of(Row("p", "g", values))
 

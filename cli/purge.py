@@ -1,0 +1,257 @@
+"""`purge`: what is stale, what a purge would do, doing it, and the archive of what it did."""
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from allocation.errors import PolicyError
+from allocation.policy.text import read_text
+from cli.confirm import Confirmation
+from cli.connect import Session
+from cli.errors import Missing, Usage
+from cli.filters import Top
+from cli.options import CHANGES, Injected, Yes
+from cli.output import first, member
+from cli.report_file import report_file
+from cli.state import By, Route, State, text_of, whoever
+from cli.text import json_text
+from lifecycle.enrollments.diff import Difference
+from lifecycle.errors import InvalidOption
+from lifecycle.jobs import JobRow, JobStore, overview
+from lifecycle.jobs import show as show_job
+from lifecycle.purge.archive import Archive
+from lifecycle.purge.marks import Marks
+from lifecycle.purge.policy import PurgePolicy
+
+TABLE = "purge"
+"""The table of marks and of the archive."""
+
+Rules = Annotated[
+    Path | None,
+    Parameter(
+        name="--rules",
+        help="File of the rules, YAML or JSON: the settings, or a document with a section `purge`. Without "
+        "it: the defaults, which `purge rules` shows.",
+        allow_leading_hyphen=True,
+    ),
+]
+Wait = Annotated[
+    bool, Parameter(negative=(), help="Work on it here, with a progress bar, and show what it came to.")
+]
+RunId = Annotated[str, Parameter(help="A run's id; without it, the latest that archived something.")]
+
+_RECORDS = tuple(
+    map(member, ("registration.registrationId", "group", "reason", "outcome", "registration.assignedHub"))
+)
+_RUNS = tuple(map(member, ("run", "started")))
+_MARKS = tuple(map(member, ("registration", "group", "reason", "hub", "since", "by")))
+_JOBS = tuple(map(member, ("run", "state", "progress", "by", "problem")))
+
+
+async def rules(*, rules: Rules = None, session: Injected[Session]) -> None:
+    """Show the rules that a run would go by, defaults filled in."""
+    session.output.one(_policy(rules).document())
+
+
+async def plan(
+    *,
+    rules: Rules = None,
+    wait: Wait = False,
+    by: By = None,
+    route: Route = None,
+    session: Injected[Session],
+) -> None:
+    """Look at every record and tell what a run would do: counts, calls, minutes, price. Nothing changes."""
+    await _start(session, route, _policy(rules), by=whoever(by), dry_run=True, wait=wait)
+
+
+async def run(
+    *,
+    rules: Rules = None,
+    execute: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            group=CHANGES,
+            help="Mark what is stale, and delete what an earlier run marked long enough ago. Without it, "
+            "`run` is `plan`.",
+        ),
+    ] = False,
+    wait: Wait = False,
+    yes: Yes = False,
+    by: By = None,
+    route: Route = None,
+    session: Injected[Session],
+) -> None:
+    """Start a run: a dry one, unless --execute is said."""
+    policy = _policy(rules)
+    if execute:
+        marks = Marks(session.wiring.table(TABLE), State(session, route).dps)
+        until = session.now
+        due = 0
+        async for _, mark in marks.all():
+            due += mark.due("", policy.quarantine_days, until)
+        session.terminal.note(
+            f"records marked for {policy.quarantine_days} days or more, which go if they are still stale: "
+            f"{due:,}; at most {policy.most:,} and {policy.most_percent:g} % of all go. Others are marked"
+        )
+        await Confirmation(session.terminal, yes=yes).ask(
+            "purge registration records, which cannot be written back", [Difference("due", due, 0)]
+        )
+    await _start(session, route, policy, by=whoever(by), dry_run=not execute, wait=wait)
+
+
+async def status(
+    run: Annotated[str, Parameter(help="A run's id; without it, the runs that have not ended.")] = "",
+    *,
+    route: Route = None,
+    session: Injected[Session],
+) -> None:
+    """Show how far runs are, or what one came to."""
+    store = _jobs(session, route)
+    if run:
+        row = await show_job(store, run)
+        session.output.one(_job(row) | {"result": dict(row.result or {})})
+        return
+    found = await overview(store, history=0)
+
+    async def each() -> AsyncIterator[Mapping[str, Any]]:
+        for job in found.current.jobs:
+            if job.kind == "purge":
+                yield _job(job)
+
+    await session.output.many(each(), _JOBS)
+
+
+async def marked(*, top: Top = None, route: Route = None, session: Injected[Session]) -> None:
+    """List the records that are marked, and since when."""
+    marks = Marks(session.wiring.table(TABLE), State(session, route).dps)
+
+    async def each() -> AsyncIterator[Mapping[str, Any]]:
+        async for _, mark in marks.all():
+            yield {
+                "registration": mark.id,
+                "group": mark.group,
+                "reason": str(mark.reason),
+                "hub": mark.hub,
+                "since": mark.at.isoformat(),
+                "by": mark.run,
+            }
+
+    await session.output.many(first(each(), top), _MARKS)
+
+
+async def list_runs(*, route: Route = None, session: Injected[Session]) -> None:
+    """List the runs that archived records, newest first."""
+    archive = _archive(session, route)
+
+    async def each() -> AsyncIterator[Mapping[str, Any]]:
+        for found in await archive.runs():
+            yield {"run": found.run, "started": found.started.isoformat()}
+
+    await session.output.many(each(), _RUNS)
+
+
+async def show(run: RunId = "", *, top: Top = None, route: Route = None, session: Injected[Session]) -> None:
+    """Show the records that a run archived, and what came of each."""
+    await session.output.many(first(_records(session, route, run), top), _RECORDS)
+
+
+async def export(
+    run: RunId = "",
+    *,
+    to: Annotated[
+        Path | None,
+        Parameter(help="The file, which only you may read. Without it: stdout.", allow_leading_hyphen=True),
+    ] = None,
+    route: Route = None,
+    session: Injected[Session],
+) -> None:
+    """Write the records that a run archived, one JSON object a line."""
+    records = _records(session, route, run)
+    if to is None:
+        async for each in records:
+            session.terminal.stdout.write(json_text(each) + "\n")
+        return
+    count = 0
+    with report_file(to) as write:
+        async for each in records:
+            write(json_text(each) + "\n")
+            count += 1
+    session.terminal.note(f"{count:,} records are in {to}")
+
+
+async def _start(
+    session: Session, route: str | None, policy: PurgePolicy, *, by: str, dry_run: bool, wait: bool
+) -> None:
+    from cli import purge_run  # noqa: PLC0415 - the engine takes a while to load
+
+    store = _jobs(session, route)
+    job = await purge_run.start(session, store, policy, by=by, dry_run=dry_run)
+    if not wait:
+        session.output.one(_job(job))
+        session.terminal.note(f"the app's timer works on it; `purge status {job.id}` tells how far it is")
+        return
+    row = await purge_run.to_its_end(session, store, job.id)
+    session.output.one(dict(row.result or {}))
+
+
+async def _records(session: Session, route: str | None, run: str) -> AsyncIterator[Mapping[str, Any]]:
+    archive = _archive(session, route)
+    runs = [each.run for each in await archive.runs()]
+    if (run and run not in runs) or not runs:
+        raise Missing(f"no run {run} archived a record" if run else "no run has archived a record yet")
+    async for each in archive.records(run or runs[0]):
+        yield each.written()
+
+
+def _jobs(session: Session, route: str | None) -> JobStore:
+    state = State(session, route)
+    return JobStore(session.wiring.table("jobs"), state.dps, session.clock)
+
+
+def _archive(session: Session, route: str | None) -> Archive:
+    state = State(session, route)
+    return Archive(session.wiring.table(TABLE), state.dps)
+
+
+def _policy(file: Path | None) -> PurgePolicy:
+    if file is None:
+        return PurgePolicy()
+    try:
+        document = read_text(text_of(file, "rules"))
+    except PolicyError as error:
+        raise Usage(f"--rules: {str(file)!a}: {error}") from None
+    if isinstance(document, Mapping) and "purge" in document:
+        document = document["purge"]
+    try:
+        return PurgePolicy.read(document)
+    except InvalidOption as error:
+        raise Usage(f"--rules: {str(file)!a}: {error}") from None
+
+
+def _job(row: JobRow) -> dict[str, Any]:
+    total = "?" if row.progress.total is None else f"{row.progress.total:,}"
+    return {
+        "run": row.id,
+        "state": row.state.value,
+        "progress": f"{row.progress.done:,} of {total} {row.progress.unit}",
+        "dryRun": row.params.get("dry_run") is not False,
+        "by": row.by,
+        "problem": row.problem,
+    }
+
+
+def app() -> App:
+    """The noun with its commands."""
+    noun = App(name="purge", help="Stale registration records, removed without hurting a live device.")
+    for command in (plan, run, status, marked, rules):
+        noun.command(command)
+    archive = App(name="archive", help="Every record that a purge deleted.")
+    archive.command(list_runs, name="list")
+    archive.command(show)
+    archive.command(export)
+    noun.command(archive)
+    return noun
