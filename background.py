@@ -15,12 +15,15 @@ from clients.hubs import HubClient, HubShares
 from clients.pacing import UnpacedShare
 from clients.ports import Telemetry
 from lifecycle.audit.checks import CHECKS
+from lifecycle.audit.group_secrets import group_secrets, rotation_names
 from lifecycle.audit.job import Audit, schedule
 from lifecycle.audit.notify import Notifier, announce
 from lifecycle.audit.ports import Audited
 from lifecycle.audit.ports import Ports as AuditPorts
 from lifecycle.audit.runs import RunStore
 from lifecycle.audit.suppressions import Suppressions
+from lifecycle.audit.webhook_calls import webhook_calls
+from lifecycle.audit.would_go import would_go
 from lifecycle.errors import NotAnEvent
 from lifecycle.events import device_deleted, read
 from lifecycle.jobs import JobKind, JobStore, Slice, tick
@@ -164,7 +167,7 @@ class Background:
         async def fleet() -> FleetView | None:
             return (await read_fleet(wiring.table("fleet"), self._dps)).view(wiring.clock.now())
 
-        url = settings.audit_notify_url
+        url, vault = settings.audit_notify_url, wiring.vault(UnpacedShare())
         return AuditPorts(
             dps=wiring.dps,
             hub=wiring.hub,
@@ -177,6 +180,16 @@ class Background:
             fleet=fleet,
             ledger=wiring.table("ledger"),
             jobs=self.jobs,
+            secrets=None if vault is None else group_secrets(vault, rotation_names(self.rotations)),
+            webhooks=webhook_calls(
+                wiring.connections,
+                wiring.clock,
+                base=settings.webhook_url,
+                key="",  # the app has none of its own: only URLs that DPS shows whole are called
+                dps=self._dps,
+                linked=self._linked,
+            ),
+            would_go=partial(would_go, self._dps),
             announce=partial(
                 announce,
                 archive=RunStore(table, self._dps),
@@ -188,16 +201,19 @@ class Background:
             ),
         )
 
+    async def _linked(self) -> Mapping[HubKey, str] | Unknown:
+        """By the management plane alone: HUBS says where hubs are served, and need not name all of them."""
+        arm = self._wiring.arm(UnpacedShare())
+        page = Unknown("DPS_RESOURCE_ID is not set") if arm is None else await arm.page()
+        found = page if isinstance(page, Unknown) else page.linked_hubs
+        return found if isinstance(found, Unknown) else {hub.key: hub.host_name for hub in found}
+
+    async def _linked_keys(self) -> frozenset[HubKey] | Unknown:
+        found = await self._linked()
+        return found if isinstance(found, Unknown) else frozenset(found)
+
     def _purge_ports(self) -> PurgePorts:
         wiring = self._wiring
-
-        async def linked() -> frozenset[HubKey] | Unknown:
-            # By the management plane alone: HUBS says where hubs are served, and need not name all of them.
-            arm = wiring.arm(UnpacedShare())
-            page = Unknown("DPS_RESOURCE_ID is not set") if arm is None else await arm.page()
-            found = page if isinstance(page, Unknown) else page.linked_hubs
-            return found if isinstance(found, Unknown) else frozenset(hub.key for hub in found)
-
         return PurgePorts(
             name=self._dps,
             table=wiring.table("purge"),
@@ -205,7 +221,7 @@ class Background:
             clock=wiring.clock,
             dps=wiring.dps,
             hub=wiring.hub,
-            linked=linked,
+            linked=self._linked_keys,
             telemetry=self._telemetry,
         )
 

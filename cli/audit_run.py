@@ -1,20 +1,16 @@
 """`audit run`: writes the job, and works on it here if somebody waits for it."""
 
-import asyncio
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 
 from allocation import CompiledPolicy, FleetView
+from cli import waiting
 from cli.connect import Session
-from cli.errors import CliError
-from cli.progress import Advance, progress
-from cli.state import State, linked_hubs, view_of, whoever
+from cli.state import State, linked_hubs, view_of
+from cli.waiting import Silent
 from clients.arm import Unknown
 from clients.pacing import UnpacedShare
 from lifecycle.audit.checks import CHECKS
-from lifecycle.audit.formats.shape import span
 from lifecycle.audit.group_secrets import group_secrets, rotation_names
 from lifecycle.audit.job import KIND, Audit
 from lifecycle.audit.notify import Notifier, announce
@@ -23,29 +19,10 @@ from lifecycle.audit.runs import RunStore
 from lifecycle.audit.suppressions import Suppressions
 from lifecycle.audit.webhook_calls import webhook_calls
 from lifecycle.audit.would_go import would_go
-from lifecycle.jobs import JobRow, JobStore, tick
-from lifecycle.jobs import State as JobState
-from lifecycle.jobs import show as show_job
+from lifecycle.jobs import JobRow, JobStore
 from lifecycle.rates import Rates
 from lifecycle.rotation.store import RotationStore
 from provisioning.hubs import HubKey
-
-LOOK_SECONDS = 2.0
-"""Between two looks at a job that is waited for."""
-
-
-class NotRun(CliError):
-    """The audit did not come to its end. Says what stopped it."""
-
-
-class Silent:
-    """Telemetry of a command: people read its output, and nobody its log."""
-
-    def event(self, name: str, **fields: object) -> None:
-        """Nothing."""
-
-    def measure(self, name: str, value: float, **dimensions: str) -> None:
-        """Nothing."""
 
 
 async def start(session: Session, store: JobStore, *, by: str, webhook: bool) -> JobRow:
@@ -63,53 +40,11 @@ async def start(session: Session, store: JobStore, *, by: str, webhook: bool) ->
 async def to_its_end(session: Session, state: State, store: JobStore, job: str) -> None:
     """Run slices here until the job has ended, wherever it is worked on beside.
 
-    One worker at a time has the job, so its shares of the rates are those of a run of the app.
-
     Raises:
-        NotRun: it failed, is blocked or was stopped, or the kill switch is set.
+        NotEnded: it failed, is blocked or was stopped, or the kill switch is set.
     """
     audit = Audit(_ports(session, state, store), Audited(state.dps, webhook=session.settings.webhook_url))
-    rates, telemetry = Rates(session.clock), Silent()
-    worker = f"{whoever(None)}@{socket.gethostname()}"
-    with progress(session.terminal, "audit", 1.0) as advance:
-        watching = asyncio.create_task(_watch(session, store, job, advance))
-        try:
-            while not await _ended(store, job):
-                ran = await tick([audit.kind], store, rates, telemetry, worker=worker)
-                if not ran:
-                    await session.clock.sleep(LOOK_SECONDS)
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
-
-
-async def _ended(store: JobStore, job: str) -> bool:
-    row = await show_job(store, job)
-    match row.state:
-        case JobState.DONE:
-            return True
-        case JobState.FAILED | JobState.BLOCKED | JobState.STOPPED:
-            raise NotRun(f"{job} is {row.state}{f': {row.problem}' if row.problem else ''}")
-        case _:
-            switch = (await store.current()).switch
-            off = switch.everything or switch.kinds.get(KIND)
-            if off is not None:
-                raise NotRun(
-                    f"the kill switch is set by {off.by} ({off.why}): nothing runs until it is taken back"
-                )
-            return False
-
-
-async def _watch(session: Session, store: JobStore, job: str, advance: Advance) -> None:
-    """Show how far it is, as the row says."""
-    while True:
-        row = await show_job(store, job)
-        done, total, unit = row.progress.done, row.progress.total, row.progress.unit
-        left = "" if row.remaining is None else f", about {span(row.remaining)} left"
-        of = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
-        advance(done / total if total else 0.0, f"{of}{left}")
-        await session.clock.sleep(LOOK_SECONDS)
+    await waiting.to_its_end(session, store, audit.kind, Rates(session.clock), job)
 
 
 def _ports(session: Session, state: State, store: JobStore) -> Ports:

@@ -105,20 +105,26 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target_reader, target = await asyncio.open_connection(*self._target, limit=_HEAD_LIMIT)
         try:
-            while await self._exchange(reader, writer, target_reader, target):
-                pass
+            while True:
+                head, body = await _message(reader)
+                if target_reader.at_eof():  # Azurite ends a connection that was idle for five seconds
+                    target.close()
+                    target_reader, target = await asyncio.open_connection(*self._target, limit=_HEAD_LIMIT)
+                if not await self._exchange(head, body, reader, writer, target_reader, target):
+                    break
         finally:
             target.close()
 
     async def _exchange(
         self,
+        head: bytes,
+        body: bytes,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         target_reader: asyncio.StreamReader,
         target: asyncio.StreamWriter,
     ) -> bool:
         """Pass on one call and its answer; whether the connection goes on."""
-        head, body = await _message(reader)
         method, path = _called(head)
         met = self._faults.meet(self._service, method, path, skews=False)
         await self._pause(met.slow(late=False))

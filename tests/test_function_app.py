@@ -105,6 +105,45 @@ async def test_the_app_keeps_its_state_in_the_tables_that_the_setting_names(azur
     assert json.loads(said.splitlines()[-1]) is None
 
 
+BACKGROUND = """
+import asyncio, json, os
+from function_app import App
+from lifecycle.audit.runs import RunStore
+from lifecycle.jobs import overview
+from settings import Settings
+
+async def main():
+    app = App(Settings.read(os.environ))
+    background = app.background
+    assert [kind.name for kind in background.kinds] == ["audit", "purge", "rotation"]
+    await background.vault_event({"id": "1", "type": "nonsense", "data": {}})
+    await background.hub_event({"id": "1", "eventType": "nonsense", "data": {}})
+    await background.audit()
+    await background.audit()  # twice within a minute: the same job
+    await background.work()  # no service can be reached from here
+    found = await overview(background.jobs)
+    ended = [[entry.kind, entry.what, entry.detail] for entry in found.history]
+    [run] = await RunStore(app.wiring.table("audit"), "unreachable").runs()
+    print(json.dumps([ended, sorted(run.found), len(run.not_evaluated) > 0]))
+
+asyncio.run(main())
+"""
+
+
+async def test_an_audit_of_what_cannot_be_entered_is_one_run_that_concludes_nothing(azurite: str) -> None:
+    said = run(
+        BACKGROUND,
+        STATE_TABLES=azurite,
+        DPS_NAME="unreachable",
+        DPS_HOST="nowhere.invalid",
+        HUBS="hub.invalid",
+        VAULT_URL="https://kv.invalid",
+        IDENTITY_ENDPOINT="http://127.0.0.1:1/msi",
+        IDENTITY_HEADER="x",
+    )
+    assert json.loads(said.splitlines()[-1]) == [[["audit", "done", ""]], [], True]
+
+
 ANSWER = """
 import asyncio, json, sys
 import function_app

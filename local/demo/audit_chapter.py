@@ -109,9 +109,7 @@ class AuditChapter:
         found = await self._audited()
         self._report(found)
         self._screen.check(
-            judge.exactly(
-                "exactly the planted faults are found", _planted(), _named(found, suppressed=False)
-            ),
+            judge.exactly("exactly the planted faults are found", _planted(), _open(found)),
             judge.exactly(
                 "what is so on this machine alone is found, and suppressed",
                 HERE.keys(),
@@ -136,8 +134,8 @@ class AuditChapter:
             words = self._typed(check, fix)
             told = await self._dps(*words, results=False)
             if check == "DPS-CRED-001":  # the command says what comes next; here no device is waited for
-                await self._dps(*words, "--promote", results=False)
-                await self._dps(*words, "--retire", results=False)
+                await self._dps(*words, "--promote", results=False, notes=False)
+                await self._dps(*words, "--retire", results=False, notes=False)
             elif check == "DPS-REC-001":
                 registration = json.loads(told)["registration"]
                 self._screen.say(f"{registration['status']}: {registration['errorMessage']}")
@@ -154,11 +152,11 @@ class AuditChapter:
         self._report(resolved)
         waiting = [each.resource for each in PLANTED if each.suppressed]
         self._screen.check(
-            judge.exactly("nothing is open any more", (), _named(found, suppressed=False)),
+            judge.exactly("nothing is open any more", (), _open(found)),
             judge.exactly(
                 "what was mended is resolved",
                 [(each.check, each.resource) for each in PLANTED if not each.suppressed],
-                _named(resolved, suppressed=False),
+                _open(resolved),
             ),
             judge.exactly(
                 "what waits is shown as suppressed",
@@ -271,8 +269,8 @@ def _planted() -> list[tuple[str, str]]:
     return [(each.check, each.resource) for each in PLANTED]
 
 
-def _named(findings: Iterable[Mapping[str, Any]], *, suppressed: bool) -> list[tuple[str, str]]:
-    return [(each["check"], each["resource"]) for each in findings if bool(each["suppressed"]) is suppressed]
+def _open(findings: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(each["check"], each["resource"]) for each in findings if not each["suppressed"]]
 
 
 async def audit_chapter(stack: Stack, screen: Screen) -> None:

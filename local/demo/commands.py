@@ -11,6 +11,9 @@ from local.functions import ROOT
 from local.host.files import write_private_json
 from local.stack import Stack
 
+_WIDEST = 220
+"""Characters of a line that are shown: a certificate's text is longer, and tells a reader nothing."""
+
 
 class Commands:
     """What an operator types against a stack, and what is written."""
@@ -50,6 +53,10 @@ class Commands:
         if process.returncode:
             self._screen.say((err + out).strip("\n"))
         elif shown and said:
-            self._screen.say(said.strip("\n"))
+            self._screen.say("\n".join(map(_clipped, said.strip("\n").splitlines())))
         self._screen.check(*judge.command_done(short, process.returncode))
         return out
+
+
+def _clipped(line: str) -> str:
+    return line if len(line) <= _WIDEST else f"{line[:_WIDEST]}…"

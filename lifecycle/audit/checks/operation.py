@@ -30,7 +30,7 @@ UNCONFIRMED = Check(
     needs=sources(Source.ENROLLMENTS, Source.REGISTRATIONS),
     reads=sources(Source.LEDGER),
     why="DPS did not take those answers, or somebody else calls the webhook: rotate its key in that case",
-    fix="./run dps rotate webhook-key",
+    fix="make a new function key, then ./run dps webhook attach --all-groups",
     source="this app's ledger; azure-docs iot-dps/concepts-custom-allocation",
 )
 DRIFT = Check(

@@ -95,3 +95,12 @@ def test_a_twin_that_differs_or_is_missing_is_seen() -> None:
     assert judge.twins(hubs(a="d"), ["d"], {"k": 1}, "it").kept
     assert not judge.twins(hubs(a="d"), ["d"], {"k": 2}, "it").kept
     assert not judge.twins(hubs(a="d"), ["d", "e"], {"k": 1}, "it").kept
+
+
+def test_what_is_missing_is_there_twice_or_stands_beside_is_seen() -> None:
+    assert judge.exactly("all", ["a", "b"], ["b", "a"]).kept
+    assert judge.exactly("none", (), ()).kept
+    for seen in (["a"], ["a", "b", "b"], ["a", "b", "c"], ["a", "c"], []):
+        assert not judge.exactly("all", ["a", "b"], seen).kept
+    told = judge.exactly("all", ["a", "b"], ["a", "c"]).seen
+    assert told == "2 of 2; missing: b; beside them: c"

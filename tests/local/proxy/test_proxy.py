@@ -192,6 +192,28 @@ async def test_what_is_no_http_ends_its_connection_only() -> None:
         assert (await behind.http.get("/x")).status_code == 200
 
 
+async def test_a_connection_that_the_service_ended_while_it_was_idle_is_made_anew() -> None:
+    ended = asyncio.Event()
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Proxy("127.0.0.1", port, Faults(World(seed=1)), service="behind") as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        for _ in range(3):
+            ended.clear()
+            writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK")
+            await ended.wait()
+        writer.close()
+
+
 @pytest.mark.parametrize("text", ["", "TableEndpoint=;", "AccountName=a;TableEndpoint=http://localhost/a"])
 def test_connection_string_without_a_port_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="needs a TableEndpoint"):
