@@ -136,7 +136,7 @@ class AuditChapter:
             if check == "DPS-CRED-001":  # the command says what comes next; here no device is waited for
                 await self._dps(*words, "--promote", results=False, notes=False)
                 await self._dps(*words, "--retire", results=False, notes=False)
-            elif check == "DPS-REC-001":
+            elif check == "DPS-REC-001" and told:
                 registration = json.loads(told)["registration"]
                 self._screen.say(f"{registration['status']}: {registration['errorMessage']}")
         self._screen.say("the devices start again, and so register again")
@@ -165,7 +165,7 @@ class AuditChapter:
             ),
         )
         for each in found:
-            if each["check"] not in HERE:
+            if each["suppressed"] and each["check"] not in HERE:
                 until, reason = each["suppressed"]["until"], each["suppressed"]["reason"]
                 self._screen.say(f"until {until}: {each['check']} {each['resource']}, as {reason}")
 
