@@ -178,7 +178,7 @@ class NotAdopted(RotationError):
 
     def __init__(self, group: str) -> None:
         super().__init__(
-            f"enrollment group {group[:128]!a} is in no rotation: say which slot is in use with `rotate adopt`"
+            f"enrollment group {group[:128]!a} is in no rotation: say which slot is used with `rotate adopt`"
         )
         self.group = group
 
