@@ -88,6 +88,7 @@ class Background:
         """What can run with these settings: rotation needs the vault."""
         audited = Audited(
             self._dps,
+            called=self._settings.dps_host.partition(".")[0],
             webhook=self._settings.webhook_url,
             hubs=tuple(self._settings.hubs),
             schedules={"audit": timedelta(days=1)},

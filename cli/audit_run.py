@@ -43,7 +43,10 @@ async def to_its_end(session: Session, state: State, store: JobStore, job: str) 
     Raises:
         NotEnded: it failed, is blocked or was stopped, or the kill switch is set.
     """
-    audit = Audit(_ports(session, state, store), Audited(state.dps, webhook=session.settings.webhook_url))
+    audit = Audit(
+        _ports(session, state, store),
+        Audited(state.dps, called=session.dps.host.partition(".")[0], webhook=session.settings.webhook_url),
+    )
     await waiting.to_its_end(session, store, audit.kind, Rates(session.clock), job)
 
 

@@ -115,7 +115,8 @@ class Audited:
     """What is audited.
 
     Attributes:
-        dps: name of the DPS.
+        dps: name of the DPS, as its state is kept under.
+        called: its name as commands take it, for fixes; "" if that is the same.
         thresholds: from when on something counts.
         limits: see Limits.
         webhook: this app's webhook URL without its key; "" if not configured.
@@ -126,6 +127,7 @@ class Audited:
     """
 
     dps: str
+    called: str = ""
     thresholds: Thresholds = field(default_factory=Thresholds)
     limits: Limits = field(default_factory=Limits)
     webhook: str = ""

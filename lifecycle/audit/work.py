@@ -179,7 +179,7 @@ class Work:
             settled.add(Source.VAULT)
         return surroundings.around(
             self.values,
-            dps=self.audited.dps,
+            dps=self.audited.called or self.audited.dps,
             now=self.started,
             thresholds=self.audited.thresholds,
             complete=Complete(frozenset((settled | set(more)) - reasons.keys()), reasons),
