@@ -57,7 +57,8 @@ def test_the_variables_that_are_named_exist() -> None:
 def test_outputs_that_are_called_as_a_setting_hold_what_the_app_is_given() -> None:
     given = str(MAIN.modules["lifecycleApp"].params["appSettings"])
     shared = {setting.name for setting in TABLE} & set(MAIN.outputs)
-    assert {"DPS_HOST", "DPS_NAME", "DPS_RESOURCE_ID", "STATE_TABLES", "VAULT_URL", "WEBHOOK_URL"} == shared
+    named = {"DPS_HOST", "DPS_ID_SCOPE", "DPS_NAME", "DPS_RESOURCE_ID", "STATE_TABLES", "VAULT_URL"}
+    assert named | {"WEBHOOK_URL"} == shared
     for name in shared:
         assert f"{name}: {MAIN.outputs[name]}\n" in given
 

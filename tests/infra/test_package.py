@@ -24,6 +24,7 @@ TOP = {
     "provisioning",
     "requirements.txt",
     "settings.py",
+    "background.py",
     "wiring.py",
 }
 """Of the package; a policy file that an operator adds comes on top."""
