@@ -9,7 +9,6 @@ Usage of a child: python -m tests.bench.audit (serve FOLDER RECORDS TABLES | bar
 
 import asyncio
 import json
-import resource
 import ssl
 import statistics
 import subprocess
@@ -38,6 +37,7 @@ from lifecycle.jobs import JobStore, State, Terms, tick
 from lifecycle.rates import Rate, Rates
 from provisioning.hubs import HubKey, hub_key
 from tests.bench.measure import ROOT, Amount, Ratio, Results, process
+from tests.bench.resident import peak_mb
 
 DPS = "bench"
 JOB = "audit:bench"
@@ -337,12 +337,6 @@ class Silent:
 
     def measure(self, name: str, value: float, **dimensions: str) -> None:
         del name, value, dimensions
-
-
-def peak_mb() -> float:
-    """The most that was resident; kilobytes on Linux, bytes on macOS."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
 
 
 def main(what: str, *more: str) -> None:

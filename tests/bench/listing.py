@@ -10,7 +10,6 @@ Usage of a child: python -m tests.bench.listing READY_FILE (bare | client) PAGE
 import asyncio
 import base64
 import json
-import resource
 import ssl
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ from local.hub import IotHub
 from tests.bench.measure import ROOT, Amount, Figure, Ratio, Results, percentile
 from tests.bench.page_servers import HUBS
 from tests.bench.pages import server
+from tests.bench.resident import peak_mb
 
 RATIO_AIM = 1.5
 GROWTH_AIM_MB = 16
@@ -179,17 +179,11 @@ def main(ready_file: str, who: str, page: str) -> None:
             started = time.perf_counter()
         records, pages = records + found, pages + 1
         if pages == WARM_PAGES:
-            at_first = _resident_mb()
+            at_first = peak_mb()
 
     asyncio.run(loop(ready, int(page), each_page))
     seconds = time.perf_counter() - started
-    print(json.dumps({"records": records, "seconds": seconds, "grown_mb": _resident_mb() - at_first}))
-
-
-def _resident_mb() -> float:
-    """The most that was resident so far; kilobytes on Linux, bytes on macOS."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6
+    print(json.dumps({"records": records, "seconds": seconds, "grown_mb": peak_mb() - at_first}))
 
 
 if __name__ == "__main__":
