@@ -27,7 +27,7 @@ from lifecycle.jobs.checkpoints import unpacked
 from lifecycle.jobs.columns import Switch
 from lifecycle.jobs.lease import Lease, Terms, entry, take
 from lifecycle.jobs.row import JobRow, State, check_kind, let_go
-from lifecycle.jobs.slice import Blocked, Done, Failed, More, Slice, SliceResult, safe_problem
+from lifecycle.jobs.slice import Blocked, Calls, Done, Failed, More, Slice, SliceResult, safe_problem
 from lifecycle.jobs.store import Current, JobStore
 from lifecycle.rates import Rates
 
@@ -150,6 +150,7 @@ class _Tick:
         if lease is None:
             return False
         began = self._store.clock.monotonic()
+        calls = Calls()
         result: SliceResult | Exception
         if job.state is State.STOPPING:  # its worker died before it could stop
             result = lease.halt(StopAsked("the job was asked to stop"))
@@ -164,23 +165,39 @@ class _Tick:
             again = await self._look_again(lease)
             if again is None:
                 return False
-            result = again if isinstance(again, Halted) else await self._slice(lease)
+            result = again if isinstance(again, Halted) else await self._slice(lease, calls)
         state: State | None
         try:
             state = await self._settle(lease, result)
         except LeaseLost:
             state = None
         problem = "" if isinstance(result, Done | More) else _problem(result)
+        seconds = self._store.clock.monotonic() - began
+        left = str(state) if state else "lost"
         self._telemetry.event(
             "job_slice",
             dps=self._store.dps,
             job=job.id,
             kind=job.kind,
             epoch=lease.row.epoch,
-            state=str(state) if state else "lost",
-            seconds=round(self._store.clock.monotonic() - began, 3),
+            state=left,
+            seconds=round(seconds, 3),
             done=lease.row.progress.done,
             total=lease.row.progress.total,
+            calls=calls.made,
+            throttled=calls.throttled,
+            problem=problem,
+        )
+        self._telemetry.span(
+            "job_slice",
+            seconds,
+            dps=self._store.dps,
+            job=job.id,
+            kind=job.kind,
+            epoch=lease.row.epoch,
+            state=left,
+            calls=calls.made,
+            throttled=calls.throttled,
             problem=problem,
         )
         self.ran.append(Ran(job.id, state))
@@ -215,14 +232,14 @@ class _Tick:
         off = current.switch.off(self._kind.name)
         return lease.halt(SwitchedOff(f"switched off by {off.by}: {off.why}")) if off else True
 
-    async def _slice(self, lease: Lease) -> SliceResult | Exception:
+    async def _slice(self, lease: Lease, calls: Calls) -> SliceResult | Exception:
         """Run the code of the kind. Whatever it ends in is a value here."""
         try:
             # The net under code that hangs; it must look at time_left by itself.
             async with asyncio.timeout(self._terms.lease_seconds):
                 data = await lease.load()
                 checkpoint = None if data is None else unpacked(data)
-                result = await self._kind.run(Slice(lease, checkpoint, self._rates))
+                result = await self._kind.run(Slice(lease, checkpoint, self._rates, calls))
         except Exception as error:  # noqa: BLE001  any fault of a slice is counted on its row, not the tick's end
             # A call that was refused is why it ended, whatever the code made of it.
             return lease.halted or error

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clients.ports import RateShare
+from clients.ports import RateShare, SlowingShare
 from clients.wording import plain
 from lifecycle.jobs.checkpoints import Checkpoint
 from lifecycle.jobs.lease import Lease
@@ -45,6 +45,14 @@ class Failed:
 SliceResult = Done | More | Blocked | Failed
 
 
+@dataclass(slots=True)
+class Calls:
+    """Counted while a slice runs: attempts under its shares, and answers that said it was too much."""
+
+    made: int = 0
+    throttled: int = 0
+
+
 class Slice:
     """One slice of a job.
 
@@ -58,8 +66,11 @@ class Slice:
         checkpoint: as last saved; None in the first slice.
     """
 
-    def __init__(self, lease: Lease, checkpoint: Checkpoint, rates: Rates) -> None:
+    def __init__(
+        self, lease: Lease, checkpoint: Checkpoint, rates: Rates, calls: Calls | None = None
+    ) -> None:
         self.job: JobRow = lease.row
+        self._calls = calls or Calls()
         self.checkpoint = checkpoint
         self._lease = lease
         self._rates = rates
@@ -90,7 +101,7 @@ class Slice:
         Raises:
             NoShare: lifecycle/rates.py gives this kind none of it.
         """
-        return SliceShare(self._lease, self._rates, self.job.kind, rate, hub)
+        return SliceShare(self._lease, self._rates.share(self.job.kind, rate, hub), self._calls)
 
     async def save(self, checkpoint: Checkpoint, progress: Progress | None = None) -> None:
         """Remember how far the job is.
@@ -113,9 +124,10 @@ class Slice:
 class SliceShare:
     """A share of a rate that a slice calls under."""
 
-    def __init__(self, lease: Lease, rates: Rates, kind: str, rate: Rate, hub: str) -> None:
+    def __init__(self, lease: Lease, paced: SlowingShare, calls: Calls) -> None:
         self._lease = lease
-        self._paced = rates.share(kind, rate, hub)
+        self._paced = paced
+        self._calls = calls
 
     async def call(self) -> None:
         """Wait for the rate, then return if the slice may still call.
@@ -126,9 +138,11 @@ class SliceShare:
         await self._lease.may_call()
         await self._paced.call()
         await self._lease.may_call()
+        self._calls.made += 1
 
     def slow(self, retry_after: float | None) -> None:
         """An attempt was answered 429."""
+        self._calls.throttled += 1
         self._paced.slow(retry_after)
 
 

@@ -5,13 +5,15 @@ was read. 404 and 412 are outcomes. A death in the middle of a chunk leaves it i
 outcomes: the next slice looks at each of its records again, and writes no record down twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from clients.errors import OutcomeUnknown
 from clients.outcomes import Deleted, Gone
 from lifecycle.jobs import Done, Failed, Progress
 from lifecycle.purge.archive import CHUNK, Archived, Outcome, archived
+from lifecycle.purge.calls import THROTTLED
 from lifecycle.purge.marks import Mark
 from lifecycle.purge.plan import Pace, caps, plan_of
 from lifecycle.purge.rules import HEALED, Stale
@@ -23,9 +25,6 @@ from provisioning.registrations import Registration
 
 ATTEMPTS = 5
 """Deletes of one record whose outcome stayed unknown, before the slice ends as trouble."""
-
-PASSES = 10
-"""Passes of one run, at most."""
 
 _CLEARS = frozenset({"gone", "moved", "another-reason", *HEALED})
 
@@ -43,7 +42,7 @@ async def weigh(work: Work, pace: Pace) -> Failed | None:
             state.plan, state.phase = state.tally, "end"
             await work.save()
             return None
-        state.tally.due, state.tally.hubs = {}, {}
+        state.tally.due, state.tally.hubs, state.tally.marked = {}, {}, 0
     async for key, mark in work.marks.all(state.cursor):
         if mark.seen != work.token:
             _, verdict = await work.confirm(mark)
@@ -51,6 +50,8 @@ async def weigh(work: Work, pace: Pace) -> Failed | None:
                 await work.marks.clear(mark.id)
         elif work.due(mark):
             state.tally.may_go(mark.reason, mark.hub or "")
+        elif mark.run == work.run:
+            state.tally.marked += 1
         state.cursor = key
         if work.slice.time_left() <= 0:
             return None
@@ -58,8 +59,9 @@ async def weigh(work: Work, pace: Pace) -> Failed | None:
     found = caps(sum(state.tally.due.values()), state.tally.population, work.policy, state.deleted)
     state.plan = state.plan or state.tally
     if found.problem:
+        _tell(work, pace, found.problem)
         return Failed(found.problem, result=result(work, pace))
-    state.phase, state.cursor = "act", ""
+    state.phase, state.cursor, state.weighed = "act", "", work.ports.clock.now().isoformat()
     await work.save()
     return None
 
@@ -70,42 +72,79 @@ async def act(work: Work, pace: Pace) -> None:
     number = state.archived
     chunk = await work.archive.chunk(work.run, number)
     if chunk is not None:
-        await _finish(work, number, chunk, confirmed=False)
+        await _finish(work, number, chunk, partial(_looked_at_again, work))
         await work.save()
         return
     chunk, exhausted = await _confirmed(work, 60 / pace.dps)
     if chunk:
         await work.archive.begin(work.run, datetime.fromisoformat(state.started))
         written = await work.archive.add(work.run, number, chunk)
-        await _finish(work, number, written, confirmed=written is chunk)
+        await _finish(work, number, written, partial(_delete if written is chunk else _looked_at_again, work))
     if exhausted:
-        if state.this_pass and state.passed < PASSES:
-            state.passed += 1
-            state.again()
-            work.fresh()
+        if state.this_pass:
+            _next_pass(work)
         else:
             state.phase = "end"
     await work.save()
 
 
+async def begin_anew(work: Work) -> None:
+    """List everything again: what the pass under way found is too old to act on.
+
+    A chunk that a death broke off is closed first: what is gone of it went; the rest is left, for now.
+    """
+    number = work.state.archived
+    chunk = await work.archive.chunk(work.run, number)
+    if chunk is not None:
+        await _finish(work, number, chunk, partial(_gone_or_left, work))
+    _next_pass(work)
+    await work.save()
+
+
+def _next_pass(work: Work) -> None:
+    work.state.passed += 1
+    work.state.again()
+    work.fresh()
+
+
 def end(work: Work, pace: Pace) -> Done:
     """Say what was done."""
     state = work.state
-    plan = plan_of(state.plan or Tally(), work.policy, pace)
-    telemetry = work.ports.telemetry
-    telemetry.event(
-        "purge",
-        run=work.run,
-        dry_run=work.dry_run,
-        population=plan.population,
-        stale=sum(sum(groups.values()) for groups in plan.counts.values()),
-        deleted=state.deleted,
-        left=sum(state.left.values()),
-        passes=state.passed,
-    )
-    telemetry.measure("purge.deleted", state.deleted, dps=work.ports.name)
+    _tell(work, pace, "")
     total = state.deleted + sum(state.left.values())
     return Done(result(work, pace), Progress(total, total, "deletes"))
+
+
+def _tell(work: Work, pace: Pace, problem: str) -> None:
+    """One event, and a measure of each of its figures."""
+    state = work.state
+    plan = plan_of(state.plan or Tally(), work.policy, pace)
+    figures = {
+        "population": plan.population,
+        "planned": sum(sum(groups.values()) for groups in plan.counts.values()),
+        "due": sum(plan.due.values()),
+        "marked": plan.marked,
+        "deleted": state.deleted,
+        "left": sum(state.left.values()),
+        "archived": state.recorded,
+        "dps_calls": state.calls.get("dps", 0),
+        "hub_calls": state.calls.get("hubs", 0),
+        "throttled": state.calls.get(THROTTLED, 0),
+        "passes": state.passed,
+    }
+    telemetry = work.ports.telemetry
+    telemetry.event(
+        "purge_ended",
+        dps=work.ports.name,
+        run=work.run,
+        dry_run=work.dry_run,
+        problem=problem,
+        kept=dict(plan.kept),
+        left_why=dict(state.left),
+        **figures,
+    )
+    for name, value in figures.items():
+        telemetry.measure(f"purge.{name}", value, dps=work.ports.name)
 
 
 def result(work: Work, pace: Pace) -> dict[str, object]:
@@ -158,10 +197,13 @@ async def _confirmed(work: Work, seconds: float) -> tuple[Sequence[Archived], bo
     return found, True
 
 
-async def _finish(work: Work, number: int, chunk: Sequence[Archived], *, confirmed: bool) -> None:
-    outcomes = await work.archive.settled(work.run, number) if not confirmed else None
+async def _finish(
+    work: Work, number: int, chunk: Sequence[Archived], settle: Callable[[Archived], Awaitable[Outcome]]
+) -> None:
+    """Find out what becomes of each record of a chunk, unless that is known, and write it down."""
+    outcomes = await work.archive.settled(work.run, number)
     if outcomes is None:
-        outcomes = [await _one(work, each, confirmed=confirmed) for each in chunk]
+        outcomes = [await settle(each) for each in chunk]
         await work.archive.settle(work.run, number, outcomes)
     for each, outcome in zip(chunk, outcomes, strict=True):
         if outcome == "left":
@@ -170,17 +212,24 @@ async def _finish(work: Work, number: int, chunk: Sequence[Archived], *, confirm
             work.state.deleted += 1
             work.state.this_pass += 1
             await work.marks.clear(each.id)
+    work.state.recorded += len(chunk)
     work.state.archived = number + 1
 
 
-async def _one(work: Work, entry: Archived, *, confirmed: bool) -> Outcome:
+async def _looked_at_again(work: Work, entry: Archived) -> Outcome:
+    """Of a chunk that was broken off: who knows how long ago it was confirmed."""
+    there, verdict = await work.confirm(_marked(work, entry, Registration.read(entry.document)))
+    if there is None:
+        return "gone"  # in all likelihood by this run, before it died
+    return await _delete(work, entry) if isinstance(verdict, Stale) else "left"
+
+
+async def _gone_or_left(work: Work, entry: Archived) -> Outcome:
+    return "gone" if await work.dps.registrations.get(entry.id) is None else "left"
+
+
+async def _delete(work: Work, entry: Archived) -> Outcome:
     record = Registration.read(entry.document)
-    if not confirmed:
-        there, verdict = await work.confirm(_marked(work, entry, record))
-        if there is None:
-            return "gone"  # in all likelihood by this run, before it died
-        if not isinstance(verdict, Stale):
-            return "left"
     for _ in range(ATTEMPTS):
         try:
             outcome = await work.dps.registrations.delete(record.id, record.etag)

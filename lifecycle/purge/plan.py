@@ -19,6 +19,8 @@ EFFECT: Mapping[Reason, str] = {
     Reason.DISABLED: "nothing: its enrollment stays as it is, and so does whether it may register",
     Reason.OLD: "if it wakes, its hub still has it; when it registers again, it is placed as a new device "
     "and its twin may be set anew (unknown)",
+    Reason.DECOMMISSIONED: "its group is gone: only another enrollment can let it register again, and it is "
+    "then placed as a new device",
 }
 """What a device behind a deleted record experiences."""
 
@@ -46,6 +48,7 @@ class Plan:
         population: records looked at.
         counts: reason -> group -> stale records.
         due: reason -> those that have been marked long enough.
+        marked: records that this run was the first to mark.
         kept: why -> records that are left.
         samples: reason -> ids; hostile text.
         dps_calls: of the run, its listings counted in: each one operation that is billed.
@@ -66,6 +69,7 @@ class Plan:
     minutes: int
     price: float
     caps: Caps
+    marked: int = 0
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
@@ -74,6 +78,7 @@ class Plan:
             "population": self.population,
             "stale": {reason: dict(groups) for reason, groups in self.counts.items()},
             "due": dict(self.due),
+            "marked": self.marked,
             "kept": dict(self.kept),
             "samples": {reason: list(ids) for reason, ids in self.samples.items()},
             "effects": {reason: EFFECT[Reason(reason)] for reason in self.counts},
@@ -131,6 +136,7 @@ def plan_of(tally: Tally, policy: PurgePolicy, pace: Pace, deleted: int = 0) -> 
         minutes=minutes,
         price=round(dps * policy.price / 1000, 4),
         caps=caps(due, tally.population, policy, deleted),
+        marked=tally.marked,
         notes=tuple(tally.notes),
     )
 

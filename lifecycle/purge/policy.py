@@ -17,6 +17,8 @@ PRICE_PER_THOUSAND = 0.123
 _PATTERN = re.compile(r"[a-z0-9\-._:*?]{1,128}", re.ASCII)
 _LONGEST_LIST = 1_000
 _LONGEST_TEXT = 128
+_LONGEST_LISTS = 20_000
+"""Characters: a run keeps its rules in its row."""
 _TAG = re.compile(r"[^\s=.$#\x00-\x1f]{1,128}=[^\x00-\x1f]{1,128}")
 
 
@@ -73,6 +75,13 @@ class PurgePolicy:
         self._number("price", -1e-9, 1_000)
         for name in ("exclude", "exclude_groups", "keep_tags"):
             self._texts(name)
+        letters = sum(len(each) + 3 for each in (*self.exclude, *self.exclude_groups, *self.keep_tags))
+        if letters > _LONGEST_LISTS:
+            raise _refused(
+                "exclude",
+                f"and the other lists have {letters:,} characters in all",
+                f"write at most {_LONGEST_LISTS:,}: wildcards say more in less",
+            )
 
     @classmethod
     def read(cls, section: Any) -> Self:

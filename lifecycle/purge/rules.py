@@ -35,6 +35,8 @@ class Reason(StrEnum):
     """Disabled long ago; the device is gone or silent wherever it could be."""
     OLD = "old"
     """Assigned long ago; its hub has not heard of the device for as long."""
+    DECOMMISSIONED = "decommissioned"
+    """Its group was decommissioned (lifecycle.decommission); no rule in here finds that."""
 
 
 class Why(StrEnum):
@@ -251,9 +253,9 @@ def _agreed(  # noqa: PLR0911 - a guard each
     if reason is Reason.OLD and policy.old_days is not None:
         quiet = max(quiet, timedelta(days=policy.old_days))
     seen = {hub: answer for hub, answer in answers.items() if isinstance(answer, Seen)}
-    if any(_live(answer, now - quiet) for answer in seen.values()):
+    if any(live(answer, now - quiet) for answer in seen.values()):
         return Kept(Why.ACTIVE)
-    if any(_tagged(answer.tags, policy) for answer in seen.values()):
+    if any(tagged(answer.tags, policy) for answer in seen.values()):
         return Kept(Why.TAGGED)
     if any(isinstance(answer, Unasked) for answer in answers.values()):
         return Kept(Why.UNKNOWN)
@@ -268,11 +270,13 @@ def _agreed(  # noqa: PLR0911 - a guard each
     return Stale(reason)
 
 
-def _live(seen: Seen, since: datetime) -> bool:
+def live(seen: Seen, since: datetime) -> bool:
+    """Whether a hub has the device connected, or has heard of it since."""
     return seen.connected or (seen.last_activity is not None and seen.last_activity >= since)
 
 
-def _tagged(tags: Mapping[str, Any] | None, policy: PurgePolicy) -> bool:
+def tagged(tags: Mapping[str, Any] | None, policy: PurgePolicy) -> bool:
+    """Whether a tag of its twin keeps the device's record."""
     if not tags:
         return False
     wanted = (each.partition("=") for each in policy.keep_tags)

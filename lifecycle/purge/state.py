@@ -3,12 +3,22 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 Phase = Literal["individuals", "groups", "evidence", "orphans", "weigh", "act", "end"]
 
 SAMPLES = 5
 """Ids shown of each reason."""
+
+IDLE = timedelta(hours=6)
+"""A pass that nobody worked on for longer begins anew: it was blocked, stopped or switched off, and what it
+listed before may be so no longer."""
+
+EVIDENCE = timedelta(hours=24)
+"""So long after a pass its listings may be acted on; a run that deletes for longer lists again in between.
+Each delete reads the record and its hub's registry right before. Only what listings alone can tell is as old:
+who has an individual enrollment, what a group lists, who is at another hub."""
 
 
 @dataclass(slots=True)
@@ -19,6 +29,7 @@ class Tally:
         population: records that were looked at.
         found: reason -> group -> stale records.
         due: reason -> those of them that this run may delete.
+        marked: stale records that this run was the first to mark.
         hubs: hub -> due records that name it; "" those that name none.
         kept: why -> records that were left.
         samples: reason -> ids.
@@ -29,6 +40,7 @@ class Tally:
     population: int = 0
     found: dict[str, dict[str, int]] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
+    marked: int = 0
     hubs: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
     samples: dict[str, list[str]] = field(default_factory=dict)
@@ -94,6 +106,10 @@ class State:
         restarts: how often a pass began anew because groups changed meanwhile.
         plan: what the first pass counted; None: it is under way.
         archived: number of the archive's next chunk.
+        recorded: records in the chunks before it.
+        saved: when it was last saved, in ISO 8601.
+        weighed: when the pass under way ended its look at everything; "" before.
+        calls: attempts by this run, at least: "dps", "hubs", and those of them that were throttled.
     """
 
     started: str = ""
@@ -116,12 +132,24 @@ class State:
     this_pass: int = 0
     restarts: int = 0
     archived: int = 0
+    recorded: int = 0
+    saved: str = ""
+    weighed: str = ""
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def outdated(self, now: datetime) -> bool:
+        """Whether what the pass under way found is too old to go on with."""
+        if self.phase == "end":
+            return False
+        idle = bool(self.saved) and now - datetime.fromisoformat(self.saved) > IDLE
+        old = bool(self.weighed) and now - datetime.fromisoformat(self.weighed) > EVIDENCE
+        return idle or old
 
     def again(self) -> None:
         """Begin a pass anew; the rows of listed ids stay, which can only keep a record."""
         self.phase, self.at, self.start, self.chunk, self.place = "individuals", 0, None, 0, 0
         self.cursor, self.groups, self.gone, self.before, self.tally = "", None, [], None, Tally()
-        self.this_pass, self.attempts = 0, []
+        self.this_pass, self.attempts, self.weighed = 0, [], ""
 
     def document(self) -> dict[str, Any]:
         """JSON."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from lifecycle.audit.join import Index
 from lifecycle.audit.snapshot import Snapshots
 from lifecycle.jobs import Progress, Slice
 from lifecycle.purge.archive import Archive
+from lifecycle.purge.calls import CountedShare
 from lifecycle.purge.hubs import Hub, Hubs
 from lifecycle.purge.marks import Mark, Marks, drop
 from lifecycle.purge.policy import PurgePolicy
@@ -92,8 +94,9 @@ class Work:
         if self.linked is None:
             why = linked.reason if isinstance(linked, Unknown) else "the management plane shows none"
             self.state.tally.note(f"linked hubs are not known: {why}")
-        self.dps = ports.dps(slice_.share(Rate.DPS))
-        self.hubs = Hubs(partial(_hub, slice_, ports))
+        calls = self.state.calls
+        self.dps = ports.dps(CountedShare(slice_.share(Rate.DPS), calls, "dps"))
+        self.hubs = Hubs(partial(_hub, slice_, ports, calls))
         self.marks = Marks(ports.table, ports.name)
         self.archive = Archive(ports.table, ports.name)
         self.snapshots = Snapshots(ports.audits, ports.name)
@@ -119,6 +122,7 @@ class Work:
     async def save(self) -> None:
         """Remember how far it is."""
         tally = self.state.tally
+        self.state.saved = self.ports.clock.now().isoformat()
         due = sum((self.state.plan or tally).due.values())
         progress = (
             Progress(self.state.deleted + sum(self.state.left.values()), due, "deletes")
@@ -241,7 +245,7 @@ class Work:
             elif there is not None and there.same(mark):
                 mark = replace(there, seen=self.token, group=each.group)
             state.tally.stale(verdict.reason, each.group, each.record.id)
-            if mark.due(self.run, self.policy.quarantine_days, now):
+            if self._long_enough(mark):
                 state.tally.may_go(verdict.reason, mark.hub or "")
             if not self.dry_run and mark != there:
                 await self.marks.put(mark)
@@ -298,12 +302,14 @@ class Work:
 
     def due(self, mark: Mark) -> bool:
         """Whether this pass may delete the marked record."""
-        return mark.seen == self.token and mark.due(
-            self.run, self.policy.quarantine_days, self.ports.clock.now()
-        )
+        return mark.seen == self.token and self._long_enough(mark)
+
+    def _long_enough(self, mark: Mark) -> bool:
+        """By the run's beginning: what becomes due while it is under way is the next one's, and it ends."""
+        return mark.due(self.run, self.policy.quarantine_days, datetime.fromisoformat(self.state.started))
 
 
-def _hub(slice_: Slice, ports: Ports, hub: HubKey) -> Hub:
-    registry = slice_.share(Rate.HUB_REGISTRY, hub)
-    queries = slice_.share(Rate.HUB_QUERY, hub)
+def _hub(slice_: Slice, ports: Ports, calls: dict[str, int], hub: HubKey) -> Hub:
+    registry = CountedShare(slice_.share(Rate.HUB_REGISTRY, hub), calls, "hubs")
+    queries = CountedShare(slice_.share(Rate.HUB_QUERY, hub), calls, "hubs")
     return ports.hub(hub, HubShares(identities=registry, queries=queries, twins=registry))

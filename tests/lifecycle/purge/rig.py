@@ -1,5 +1,6 @@
 """A DPS with two hubs and records of every kind, and runs of the purge over it."""
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from allocation import Allocator, Budget, FixedKnowledge, Ledger, record
+from allocation.policy.compile import EVERY_HUB_ALIKE
 from clients.arm import Unknown
 from clients.auth import ConnectionString
 from clients.connections import Connections
@@ -26,9 +29,10 @@ from lifecycle.purge.job import create, purge_kind
 from lifecycle.purge.marks import Mark, Marks
 from lifecycle.purge.policy import PurgePolicy
 from lifecycle.purge.work import Ports
-from lifecycle.rates import Rates
+from lifecycle.rates import SHARES, Rates, Shares
 from local.dps.records import Registration
 from local.hub import DeviceKeys, InitialTwin, IotHub
+from local.iothub.events import DEVICE_DELETED, HubEvent
 from local.switches import Defaults, Switches
 from local.world import ManualClock
 from provisioning.hubs import HubKey, hub_key
@@ -73,6 +77,9 @@ class Told:
     def measure(self, name: str, value: float, **_: str) -> None:
         self.measures.append((name, value))
 
+    def span(self, name: str, seconds: float, **_: object) -> None:
+        """What a slice took is told by the loop."""
+
 
 class Journal(httpx.AsyncBaseTransport):
     """The way to everything, which writes down what was called; `before` may interfere."""
@@ -110,15 +117,26 @@ class Given(Switches):
 class PurgeRig(CloudRig):
     """The service, and the table that outlives processes."""
 
-    def __init__(self, switches: Switches | None = None, *, units: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        switches: Switches | None = None,
+        *,
+        units: Mapping[str, int] | None = None,
+        shares: Shares = SHARES,
+    ) -> None:
         super().__init__(switches)
         self.units = units
+        self.shares = shares
         self.moving = Moving(self.clock)
         self.memory = MemoryTable()
         self.told = Told()
         self.calls: Counter[tuple[str, str, str]] = Counter()
         self.deletes: list[tuple[str, str]] = []
         self.before: list[Callable[[httpx.Request], Any]] = []
+        self.deletions: list[tuple[str, str]] = []
+        """What hubs told of deleted devices: which, and at which hub."""
+        for name in HUBS:
+            self.at(name).subscribe(self._heard)
         self.linked: frozenset[HubKey] | Unknown = frozenset({HUB_A, HUB_B})
         self._number = 0
 
@@ -181,6 +199,32 @@ class PurgeRig(CloudRig):
     def there(self, name: str) -> bool:
         return self.service.registration(name) is not None
 
+    def _heard(self, event: HubEvent) -> None:
+        if event.type == DEVICE_DELETED:
+            self.deletions.append((event.data["deviceId"], event.host_name))
+
+    async def webhook_call(self, device: str, through: str, hub: str) -> None:
+        """The app answers a call, whoever made it, and writes it down."""
+        body = {
+            "enrollmentGroup": {"enrollmentGroupId": through, "attestation": {"type": "symmetricKey"}},
+            "deviceRuntimeContext": {
+                "registrationId": device,
+                "currentIotHubHostName": hub,
+                "currentDeviceId": device,
+                "symmetricKey": {},
+            },
+            "linkedHubs": list(HUBS),
+        }
+        allocator = Allocator(
+            knowledge=FixedKnowledge(EVERY_HUB_ALIKE),
+            clock=self.moving,
+            telemetry=self.told,
+            ledger=Ledger(self.memory, lambda: f"{len(self.told.events):08x}"),
+            record=record,
+            budget=Budget(request=60.0, ledger=60.0),
+        )
+        assert (await allocator.answer(json.dumps(body).encode(), NAME)).status == 200
+
     async def remember(self, name: str, *ids: str, run: str = "audit-1") -> None:
         """What an audit would have kept of a group."""
         snapshots, made = Snapshots(self.memory, NAME), "2020-01-01T00:00:00Z"
@@ -232,7 +276,7 @@ class PurgeRig(CloudRig):
         return Ports(NAME, kept, kept, self.moving, dps, hub, linked, self.told)
 
     def kind(self, ports: Ports) -> tuple[JobKind, JobStore, Rates]:
-        rates = Rates(self.moving, units=self.units)
+        rates = Rates(self.moving, self.shares, units=self.units)
         return purge_kind(ports, pace_of(rates)), JobStore(ports.table, NAME, self.moving), rates
 
     async def purge(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from local.explore import Life, Run
 from local.explore.paths import CRASH
 from tests.lifecycle.enrollments.rig import HUBS
+from tests.lifecycle.purge.hub_events import cloud_event, event_grid, note
 from tests.lifecycle.purge.rig import GONE_HUB, POLICY, Journal, PurgeRig
 
 T = TypeVar("T")
@@ -71,6 +72,38 @@ class Fleet(RuleBasedStateMachine):
             age=timedelta(0),
             seen=timedelta(0),
         )
+
+    @rule(device=devices, through=groups)
+    def moves_to_another_group(self, device: str, through: str) -> None:
+        """It registers through that group from now on, and stays at its hub."""
+        found = self.rig.service.registration(device)
+        there = self.rig.service.group(through) is not None
+        if found is not None and found.group != through and found.assigned_hub in HUBS and there:
+            self.at(device, through, found.assigned_hub)
+
+    @rule(device=devices, claimed=st.sampled_from([*GROUPS, "made-up"]), hub=hubs)
+    def somebody_forges_a_webhook_call(self, device: str, claimed: str, hub: str) -> None:
+        """The ledger then says what never was; it lies in the table that purges read and write."""
+        self.do(self.rig.webhook_call(device, claimed, hub))
+
+    @rule(
+        which=st.integers(0, 50),
+        device=devices,
+        hub=hubs,
+        forged=st.booleans(),
+        schema=st.sampled_from([event_grid, cloud_event]),
+    )
+    def an_event_comes(
+        self, which: int, device: str, hub: str, forged: bool, schema: Callable[..., dict[str, Any]]
+    ) -> None:
+        """A real one, late, again and in any order; or one that somebody made up."""
+        told = [each for each in self.rig.deletions if not forged]
+        if told:
+            device, hub = told[which % len(told)]
+        kept = device if self.rig.there(device) and self.must_stay(device) else None
+        self.do(note(self.rig, schema(device, hub.partition(".")[0])))
+        if kept is not None:
+            assert self.rig.there(kept), "an event deletes nothing"
 
     @rule(device=devices, hub=hubs)
     def is_heard_of(self, device: str, hub: str) -> None:
@@ -146,6 +179,24 @@ class Fleet(RuleBasedStateMachine):
         self.rig.before.clear()
         if left < 0:
             assert self.rig.there(device)
+
+    @rule(call=st.integers(0, 40), device=devices, hub=hubs)
+    def everything_sleeps_for_hours_while_a_purge_runs(self, call: int, device: str, hub: str) -> None:
+        """And somebody's device registers before the purge goes on."""
+        left = call
+
+        async def interfere(_: httpx.Request) -> None:
+            nonlocal left
+            left -= 1
+            if left == -1:
+                await self.rig.wait(hours=8)
+                through = next((name for name in GROUPS if self.rig.service.group(name) is not None), None)
+                if through is not None:
+                    self.at(device, through, hub)
+
+        self.rig.before.append(interfere)
+        self.purge(None, "before")
+        self.rig.before.clear()
 
     def purge(self, call: int | None, fate: str) -> None:
         kept = {device for device in DEVICES if self.rig.there(device) and self.must_stay(device)}

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from clients.arm import Unknown
+from clients.telemetry import EVENTS, METRICS
 from lifecycle.jobs import State, show, tick
 from lifecycle.purge.archive import PAYLOAD
 from lifecycle.purge.job import create
@@ -368,6 +369,41 @@ async def test_a_run_makes_no_more_calls_than_its_records_need() -> None:
     evidence = 10 + 10 + 8  # of each device its own hub, of the suspects the other; and of the rest again
     assert sum(n for (where, _, _), n in rig.calls.items() if where != "dps") <= evidence + 200
     assert row.result["plan"]["dpsCalls"] >= rig.dps_calls()
+
+
+async def test_a_run_tells_its_figures_as_an_event_and_as_metrics() -> None:
+    rig = await rigged(stale={"device": False}, back={"device": False})
+    await rig.purge("purge-1")
+    await rig.wait(days=3)
+
+    async def interfere(request: httpx.Request) -> None:
+        """One of them is back right before its delete."""
+        if request.method == "DELETE" and request.url.path.endswith("/back"):
+            rig.before.clear()
+            rig.record("back", seen=timedelta(0), age=timedelta(0))
+
+    rig.before.append(interfere)
+    rig.calls.clear()
+    await rig.purge("purge-2")
+    marked, deleted = [fields for name, fields in rig.told.events if name == "purge_ended"]
+    assert (marked["planned"], marked["marked"], marked["deleted"], marked["archived"]) == (2, 2, 0, 0)
+    assert (deleted["due"], deleted["deleted"], deleted["left"], deleted["archived"]) == (2, 1, 1, 2)
+    assert (deleted["kept"], deleted["left_why"], deleted["throttled"]) == ({"sound": 1}, {"moved": 1}, 0)
+    assert deleted["dps_calls"] == rig.dps_calls()
+    assert deleted["hub_calls"] == rig.calls.total() - rig.dps_calls()
+    assert {"purge_ended"} <= EVENTS.keys()
+    assert {name for name, _ in rig.told.measures if name.startswith("purge.")} <= METRICS.keys()
+    assert ("purge.deleted", 1) in rig.told.measures
+
+
+async def test_a_run_that_its_caps_stop_tells_its_figures_and_why() -> None:
+    rig = await rigged(one={"device": False}, two={"device": False})
+    await rig.purge("purge-1")
+    await rig.wait(days=3)
+    await rig.purge("purge-2", aged(POLICY, most=1), ends=frozenset({State.FAILED}))
+    told = [fields for name, fields in rig.told.events if name == "purge_ended"][-1]
+    assert (told["due"], told["deleted"]) == (2, 0)
+    assert "raise purge.most" in str(told["problem"])
 
 
 async def test_a_payload_is_not_archived() -> None:

@@ -1,0 +1,33 @@
+"""What a run's calls are counted by: a share of a rate that remembers how often it was used."""
+
+from clients.ports import RateShare, SlowingShare
+
+THROTTLED = "throttled"
+"""Attempts that were answered 429."""
+
+
+class CountedShare:
+    """A share that counts its calls, and those that were too many."""
+
+    def __init__(self, share: RateShare, calls: dict[str, int], name: str) -> None:
+        """Make it.
+
+        Args:
+            share: that the calls are made under.
+            calls: of the run, by name; written to.
+            name: under which these calls are counted.
+        """
+        self._share = share
+        self._calls = calls
+        self._name = name
+
+    async def call(self) -> None:
+        """Wait for the share; then the call counts as made."""
+        await self._share.call()
+        self._calls[self._name] = self._calls.get(self._name, 0) + 1
+
+    def slow(self, retry_after: float | None) -> None:
+        """An attempt was answered 429."""
+        self._calls[THROTTLED] = self._calls.get(THROTTLED, 0) + 1
+        if isinstance(self._share, SlowingShare):
+            self._share.slow(retry_after)
