@@ -54,8 +54,8 @@ async def delete_enrollment(
             )
         if noun.documents.kind == "group":
             session.terminal.note(
-                "a group's registration records stay and count in the DPS's quota; to be rid of them, delete "
-                "them first"
+                "a group's registration records stay and count in the DPS's quota: `decommission` takes "
+                "them too"
             )
         await confirmation.ask(f"delete {noun.what} {name} ({kept})", planned.diff)
 

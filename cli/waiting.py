@@ -30,6 +30,9 @@ class Silent:
     def measure(self, name: str, value: float, **dimensions: str) -> None:
         """Nothing."""
 
+    def span(self, name: str, seconds: float, **attributes: object) -> None:
+        """Nothing."""
+
 
 async def to_its_end(session: Session, store: JobStore, kind: JobKind, rates: Rates, job: str) -> JobRow:
     """Run slices here until the job has ended, wherever it is worked on beside.
@@ -73,9 +76,13 @@ async def _ended(store: JobStore, kind: str, job: str) -> JobRow | None:
 async def _watch(session: Session, store: JobStore, job: str, advance: Advance) -> None:
     """Show how far it is, as the row says."""
     while True:
-        row = await show_job(store, job)
-        done, total, unit = row.progress.done, row.progress.total, row.progress.unit
-        left = "" if row.remaining is None else f", about {span(row.remaining)} left"
-        of = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
-        advance(done / total if total else 0.0, f"{of}{left}")
+        advance(*how_far(await show_job(store, job)))
         await session.clock.sleep(LOOK_SECONDS)
+
+
+def how_far(row: JobRow) -> tuple[float, str]:
+    """How much of a job is done, from 0 to 1; and in words, with the time left once anybody knows."""
+    done, total, unit = row.progress.done, row.progress.total, row.progress.unit
+    left = "" if row.remaining is None else f", about {span(row.remaining)} left"
+    of = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
+    return done / total if total else 0.0, f"{of}{left}"

@@ -1,0 +1,166 @@
+"""The kind of job `decommission`: one group, from the survey to what came while it went."""
+
+from datetime import datetime
+
+from lifecycle.decommission import group, leftovers, records, survey
+from lifecycle.decommission.plan import Plan
+from lifecycle.decommission.told import Told
+from lifecycle.decommission.work import KIND, Ports, Work
+from lifecycle.errors import InvalidOption
+from lifecycle.jobs import (
+    Created,
+    Done,
+    Failed,
+    JobKind,
+    JobRow,
+    JobStore,
+    More,
+    Progress,
+    Slice,
+    SliceResult,
+)
+from lifecycle.purge.plan import Pace
+from lifecycle.rates import Rate, Rates
+
+
+def decommission_kind(ports: Ports, pace: Pace) -> JobKind:
+    """The kind, for the job loop.
+
+    Args:
+        ports: what it reaches.
+        pace: how fast it may go (`pace_of`).
+    """
+
+    async def run(slice_: Slice) -> SliceResult:
+        try:
+            told = Told.read(slice_.params)
+        except InvalidOption as error:
+            return Failed(str(error))
+        work = Work(slice_, ports, told, await ports.linked(), pace)
+        while slice_.time_left() > 0:
+            ended = await _step(work)
+            if isinstance(ended, Failed | Done):
+                await work.forget_noted()  # a run that failed leaves them too
+            if isinstance(ended, Failed):
+                return Failed(ended.problem, ended.result or result(work))
+            if ended is not None:
+                return ended
+            await work.save_sometimes()
+        await work.save()
+        return More()
+
+    return JobKind(KIND, run)
+
+
+async def _step(work: Work) -> SliceResult | None:  # noqa: C901, PLR0911 - a phase each
+    match work.state.phase:
+        case "look":
+            return await group.look(work)
+        case "survey":
+            return await survey.listed(work)
+        case "weigh":
+            return await survey.weighed(work)
+        case "disable":
+            problem = _plan(work).problem()
+            return Failed(f"nothing was changed: {problem}") if problem else await group.disable(work)
+        case "escrow":
+            return await group.keep_keys(work)
+        case "purge":
+            return await records.purge(work)
+        case "delete":
+            return await group.delete(work)
+        case "after":
+            return await records.after(work)
+        case "by-id":
+            return await leftovers.by_id(work)
+        case "elsewhere":
+            await leftovers.elsewhere(work)
+            return None
+        case "orphans":
+            await leftovers.orphans(work)
+            return None
+        case _:
+            return _end(work)
+
+
+def result(work: Work) -> dict[str, object]:
+    """What a run came to: JSON."""
+    state, told = work.state, work.told
+    done = not told.dry_run and state.phase in ("after", "by-id", "elsewhere", "orphans", "end")
+    return {
+        "dryRun": told.dry_run,
+        "group": told.group,
+        "plan": _plan(work).document(),
+        "disabledAt": state.disabled_at or None,
+        "keys": None if state.kept is None else {"secret": state.kept[0], "version": state.kept[1]},
+        "groupDeleted": done,
+        "byOthers": state.others,
+        "madeAnew": state.remade,
+        "deleted": state.deleted,
+        "left": dict(state.ended.kept),
+        "leftSamples": {why: list(ids) for why, ids in state.ended.samples.items()},
+    }
+
+
+def pace_of(rates: Rates) -> Pace:
+    """How fast decommissionings may go.
+
+    Args:
+        rates: of the process that runs them.
+    """
+    return Pace(
+        dps=rates.per_minute(KIND, Rate.DPS),
+        reads=rates.per_minute(KIND, Rate.HUB_REGISTRY),
+        queries=rates.per_minute(KIND, Rate.HUB_QUERY),
+    )
+
+
+async def create(store: JobStore, job: str, told: Told, *, by: str) -> Created:
+    """Ask for a run. The same id is the same run.
+
+    Args:
+        store: of jobs.
+        job: its id, which names its archive too.
+        told: what to do.
+        by: who asks.
+    """
+    return await store.create(job, KIND, by=by, subject=told.group, params=told.params())
+
+
+async def under_way(store: JobStore, group: str) -> JobRow | None:
+    """A run over that group that has not ended; None: there is none.
+
+    Raises:
+        TableUnavailable.
+    """
+    jobs = (await store.current()).jobs
+    return next((job for job in jobs if job.kind == KIND and job.subject.lower() == group.lower()), None)
+
+
+def name_of(group: str, at: datetime) -> str:
+    """The id of a run that begins at a moment."""
+    return f"{KIND}:{group}:{at:%Y-%m-%dT%H.%M.%S}"
+
+
+def _plan(work: Work) -> Plan:
+    return Plan(work.state, work.told, work.pace, work.ports.settle, vault=work.vault is not None)
+
+
+def _end(work: Work) -> Done:
+    state, told = work.state, work.told
+    telemetry = work.ports.telemetry
+    telemetry.event(
+        "decommission_ended",
+        run=work.run,
+        group=told.group,
+        dry_run=told.dry_run,
+        records=state.survey.records,
+        deleted=state.deleted,
+        left=sum(state.ended.kept.values()),
+        keys=bool(state.kept),
+    )
+    telemetry.measure("decommission.deleted", state.deleted, dps=work.ports.name)
+    if told.dry_run:
+        count = state.survey.records
+        return Done(result(work), Progress(count, count, "records"))
+    return Done(result(work), Progress(state.deleted, state.deleted, "deletes"))

@@ -1,0 +1,150 @@
+"""What a decommissioning would do, counted before it does anything: pure."""
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from lifecycle.decommission.rules import REFUSING
+from lifecycle.decommission.state import State
+from lifecycle.decommission.told import Told
+from lifecycle.purge.plan import Pace
+from lifecycle.purge.rules import Why
+
+STEPS = 25
+"""Calls of DPS that the group itself takes: it is read, disabled, read back, its keys read, deleted."""
+
+PER_SLICE = 3
+"""Calls of DPS that a slice begins with: the group, the page that it is at, individual enrollments."""
+
+EXPERIENCE = (
+    "devices that are connected stay so: their identities at the hubs are left; disable them there",
+    "a device that registers is told `disabled` at first, and is refused once the group is gone",
+    "another enrollment that lets a device in places it as a new one",
+    "a device that loses its hub's address cannot come back through this group",
+)
+"""What devices notice."""
+
+_FIXES = {
+    Why.ACTIVE: "in use: connected, heard of or registered lately; wait until they are quiet, or say "
+    "--even-active",
+    Why.UNKNOWN: "of which no hub could say whether they are in use; see to the hubs, or say --even-active",
+    Why.EXCLUDED: "kept by purge.exclude; take them out of the rules, if they may go",
+    Why.TAGGED: "kept by a tag of their twin (purge.keep_tags); take it off, or say --even-active",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do now.
+
+    Attributes:
+        state: with what the survey counted.
+        told: what was asked for.
+        pace: calls a minute.
+        settle: how long a registration may be under way.
+        vault: whether there is one.
+    """
+
+    state: State
+    told: Told
+    pace: Pace
+    settle: timedelta
+    vault: bool = True
+
+    @property
+    def goes(self) -> int:
+        """Records that would go."""
+        return self.state.survey.records - sum(self.state.survey.kept.values())
+
+    @property
+    def dps_calls(self) -> int:
+        """Of the run, the survey counted in: each one operation that is billed."""
+        return self._own_calls + PER_SLICE * max(self._minutes_of_dps(self._own_calls), self._minutes_of_hubs)
+
+    @property
+    def hub_calls(self) -> int:
+        """Of the run, at all hubs: query pages, for tags once more, and a read before each delete."""
+        queries = self.state.queries * (1 + bool(self.told.policy.keep_tags))
+        return 0 if self.told.even_active else queries + self.goes
+
+    @property
+    def minutes(self) -> int:
+        """That the run takes at its share of the rates, at least."""
+        waits = math.ceil(self.settle.total_seconds() / 60)
+        return max(self._minutes_of_dps(self.dps_calls), self._minutes_of_hubs, waits)
+
+    @property
+    def _homeless(self) -> bool:
+        """Whether there are keys to keep, and no vault."""
+        return self.state.symmetric and self.told.escrow and not self.vault
+
+    @property
+    def _own_calls(self) -> int:
+        pages = max(1, self.state.pages)
+        lookups = 0 if self.state.individuals else self.goes
+        # Listed by the survey, by the pass that deletes (with a look at the group) and by one that finds
+        # nothing more; each record is deleted once and looked for by its id at the end.
+        return STEPS + 3 * pages + 2 + lookups + 2 * self.goes
+
+    @property
+    def _minutes_of_hubs(self) -> int:
+        if self.told.even_active:
+            return 0
+        hubs = [count for hub, count in self.state.survey.hubs.items() if hub]
+        slowest = max((math.ceil(count / self.pace.reads) for count in hubs), default=0)
+        return slowest + math.ceil(self.state.queries / max(1, self.pace.queries * max(1, len(hubs))))
+
+    def _minutes_of_dps(self, calls: int) -> int:
+        return math.ceil(calls / self.pace.dps)
+
+    def problem(self) -> str:
+        """Why it would not begin; "" where it would."""
+        survey, policy = self.state.survey, self.told.policy
+        if self._homeless:
+            return "its symmetric keys have nowhere to go: set VAULT_URL, or say --no-escrow"
+        for why in (Why.EXCLUDED, Why.TAGGED, Why.UNKNOWN, Why.ACTIVE):
+            if survey.kept.get(why):
+                return refused(why, survey.kept[why], survey.samples[why])
+        if self.goes > policy.most:
+            return (
+                f"{self.goes:,} records would go, of at most {policy.most:,}: look at the plan; if it is "
+                f"right, say --most {self.goes}"
+            )
+        return ""
+
+    def document(self) -> dict[str, Any]:
+        """JSON, for a job's result and for people."""
+        survey, told = self.state.survey, self.told
+        if not self.state.symmetric:
+            keys = "it has no symmetric keys"
+        elif self._homeless:
+            keys = "nowhere to go: VAULT_URL is not set"
+        else:
+            keys = (
+                "into the vault" if told.escrow else "discarded: all device keys derived from them are lost"
+            )
+        return {
+            "group": told.group,
+            "status": self.state.was,
+            "keys": keys,
+            "records": survey.records,
+            "statuses": dict(survey.statuses),
+            "hubs": {hub or "(none)": count for hub, count in survey.hubs.items()},
+            "goes": self.goes,
+            "stays": dict(survey.kept),
+            "samples": {why: list(ids) for why, ids in survey.samples.items()},
+            "dpsCalls": self.dps_calls,
+            "hubCalls": self.hub_calls,
+            "minutes": self.minutes,
+            "price": round(self.dps_calls * told.policy.price / 1000, 4),
+            "devices": list(EXPERIENCE),
+            "problem": self.problem(),
+        }
+
+
+def refused(why: str, count: int, samples: list[str]) -> str:
+    """Why it does not go on, in words, with some of the records' ids escaped."""
+    assert why in REFUSING
+    ids = ", ".join(ascii(each[:128]) for each in samples)
+    return f"{count:,} device{'s' if count != 1 else ''} ({ids}) {_FIXES[Why(why)]}"

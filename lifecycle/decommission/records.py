@@ -1,0 +1,272 @@
+"""The group's records, passed over until none is left that may go."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from clients.errors import ContinuationExpired, NotFound, OutcomeUnknown
+from clients.outcomes import Deleted, Gone
+from lifecycle.decommission import group
+from lifecycle.decommission.plan import refused
+from lifecycle.decommission.rules import REFUSING
+from lifecycle.decommission.state import Tally
+from lifecycle.decommission.work import RECORDS_PAGE, Work
+from lifecycle.jobs import Failed, More, SliceResult
+from lifecycle.purge.archive import CHUNK, Archived, Outcome, archived
+from lifecycle.purge.rules import Reason, Why
+from provisioning.registrations import Registration
+
+ATTEMPTS = 5
+"""Deletes of one record whose outcome stayed unknown, before the slice ends as trouble."""
+
+RESTARTS = 20
+"""How often one listing may be begun anew."""
+
+PASSES = 50
+"""Passes of one phase, at most: devices that try to register for ever leave records for ever."""
+
+UNSURE = 10
+"""How often a phase may wait for hubs that do not answer."""
+
+PAUSE_SECONDS = 60.0
+"""Before they are asked again, and before a record of a registration under way is looked at again."""
+
+MOVED = "moved"
+"""Why a record stays for now: it is not as it was listed."""
+
+
+class GroupGone(Exception):
+    """DPS has no such group."""
+
+
+async def purge(work: Work) -> SliceResult | None:
+    """Delete some records of the group, which is disabled; go on once a pass finds nothing."""
+    if await unfinished(work):
+        return None
+    if work.rest is None:
+        try:
+            if not await group.still(work):
+                work.state.others = True
+                work.state.to("after")
+                await work.save()
+                return None
+        except group.NotThatGroup as error:
+            return Failed(str(error))
+        try:
+            failed = await fetch(work)
+        except GroupGone:
+            work.rest, work.following, failed = [], None, None  # it was there a moment ago: it has none
+        if failed is not None:
+            return failed
+    ended = await _some(work, stop=True)
+    return ended or (None if work.rest else await _page_over(work))
+
+
+async def after(work: Work) -> SliceResult | None:
+    """Delete what DPS still lists under the group, now that it is gone."""
+    state = work.state
+    if await unfinished(work):
+        return None
+    if work.rest is None:
+        try:
+            failed = await fetch(work)
+            # Looked at after the page: whatever a new group of this id has been given is not on it.
+            state.remade = not await group.gone(work)
+        except GroupGone:
+            failed = None
+        if failed is not None or state.remade or work.rest is None:
+            if failed is None:
+                await _to_ids(work)
+            return failed
+    await _some(work, stop=False)
+    if work.rest:
+        return None
+    if next_page(work):
+        await work.save()
+        return None
+    under_way = Why.UNDER_WAY in state.left.kept
+    if not (state.deleted_now or MOVED in state.left.kept or under_way) or state.passed >= PASSES:
+        await _to_ids(work)
+        return None
+    state.again()
+    await work.save()
+    return More(PAUSE_SECONDS) if under_way else None
+
+
+async def _to_ids(work: Work) -> None:
+    work.rest = None
+    work.state.to("by-id")
+    await work.save()
+
+
+async def unfinished(work: Work) -> bool:
+    """Finish a chunk that was archived before a death; False: there is none."""
+    chunk = await work.archive.chunk(work.run, work.state.archived)
+    if chunk is None:
+        return False
+    await finish(work, chunk, confirmed=False)
+    return True
+
+
+async def finish(work: Work, chunk: Sequence[Archived], *, confirmed: bool) -> None:
+    """Delete a chunk's records, write down what came of each, and save.
+
+    Args:
+        work: of the slice.
+        chunk: as it is archived under the next number.
+        confirmed: whether each was looked at just now.
+    """
+    state = work.state
+    outcomes = await work.archive.settled(work.run, state.archived) if not confirmed else None
+    if outcomes is None:
+        outcomes = [await _one(work, each, confirmed=confirmed) for each in chunk]
+        await work.archive.settle(work.run, state.archived, outcomes)
+    for each, outcome in zip(chunk, outcomes, strict=True):
+        if outcome == "left":
+            state.left.keep(MOVED, each.id)
+        else:
+            state.deleted += 1
+            state.deleted_now += 1
+            state.restarts = 0  # it gets on, however often a listing begins anew
+    state.archived += 1
+    await work.save()
+
+
+async def _one(work: Work, entry: Archived, *, confirmed: bool) -> Outcome:
+    record = Registration.read(entry.document)
+    if not confirmed:
+        there = await work.dps.registrations.get(record.id)
+        if there is None:
+            return "gone"  # in all likelihood by this run, before it died
+        if there.etag != record.etag or await work.last_look(there) is not None:
+            return "left"
+    for _ in range(ATTEMPTS):
+        try:
+            outcome = await work.dps.registrations.delete(record.id, record.etag)
+        except OutcomeUnknown:
+            now = await work.dps.registrations.get(record.id)
+            if now is None:
+                return "deleted"
+            if now.etag != record.etag:
+                return "left"
+            continue
+        return "deleted" if isinstance(outcome, Deleted) else "gone" if isinstance(outcome, Gone) else "left"
+    raise OutcomeUnknown("whether a record was deleted stayed unknown", service="DPS")
+
+
+async def archive(work: Work, records: list[Registration]) -> None:
+    """Archive records that were looked at just now, and delete them."""
+    entries = [archived(each, work.told.group, Reason.DECOMMISSIONED, work.now) for each in records]
+    await work.archive.begin(work.run, datetime.fromisoformat(work.state.started))
+    written = await work.archive.add(work.run, work.state.archived, entries)
+    await finish(work, written, confirmed=written is entries)
+
+
+async def _some(work: Work, *, stop: bool) -> SliceResult | None:
+    """As many of the page as can be looked at and deleted before the slice ends.
+
+    Args:
+        work: of the slice.
+        stop: whether a device that must not go ends the run; else its record is left.
+    """
+    state, rest = work.state, work.rest
+    assert rest is not None
+    # Each delete waits for its turn.
+    seconds = 60 / work.pace.dps
+    found: list[Registration] = []
+    ended: SliceResult | None = None
+    while rest and len(found) < CHUNK and work.slice.time_left() > len(found) * seconds:
+        record = rest.pop(0)
+        why = await work.last_look(record)
+        if why is None:
+            found.append(record)
+            continue
+        if why in REFUSING and stop:
+            ended = _stopped(work, record, why)
+            break
+        state.left.keep(why, record.id)
+    if found:
+        await archive(work, found)
+    if ended is not None:
+        await work.save()
+    return ended
+
+
+def _stopped(work: Work, record: Registration, why: Why) -> SliceResult:
+    state = work.state
+    if why is Why.UNKNOWN and may_wait(work):
+        return More(PAUSE_SECONDS)
+    return Failed(
+        f"{refused(why, 1, [record.id])}. So far {state.deleted:,} records were deleted; the group is "
+        "disabled and was not deleted: run it again, or enable the group again with `enrollment-group update`"
+    )
+
+
+def may_wait(work: Work) -> bool:
+    """Whether a hub did not answer that may do so in a while; counted."""
+    work.state.unsure += bool(work.hubs.down)
+    return bool(work.hubs.down) and work.state.unsure <= UNSURE
+
+
+async def fetch(work: Work) -> Failed | None:
+    """The page that the checkpoint is at, unless it is at hand; it is written down which ids it has.
+
+    Raises:
+        GroupGone: DPS knows no such group, or none of its records.
+    """
+    state = work.state
+    if work.rest is not None:
+        return None
+    state.began = state.began or work.now.isoformat()
+    try:
+        async for page in work.dps.registrations.pages(work.told.group, start=state.start, size=RECORDS_PAGE):
+            work.rest, work.following = list(page.items), page.continuation
+            break
+    except ContinuationExpired:
+        if state.start is None:
+            raise
+        state.restarts += 1
+        if state.restarts > RESTARTS:
+            return Failed(
+                f"the listing of group {work.told.group!a} was refused and begun anew {RESTARTS} times: DPS "
+                "forgets continuations faster than this run asks for pages"
+            )
+        state.start, state.left_before = None, Tally()
+        if state.phase == "survey":
+            state.attempt, state.pages = state.attempt + 1, 0
+        return await fetch(work)
+    except NotFound:
+        raise GroupGone from None
+    assert work.rest is not None
+    state.left = state.left_before.copied()
+    if not work.told.dry_run:
+        await work.note(each.id for each in work.rest)
+    return None
+
+
+def next_page(work: Work) -> bool:
+    """Go on to the page behind; False: there is none."""
+    state = work.state
+    state.start = work.following
+    state.left_before = state.left.copied()
+    work.rest = None
+    return state.start is not None
+
+
+async def _page_over(work: Work) -> SliceResult | None:
+    state = work.state
+    if next_page(work):
+        await work.save()
+        return None
+    settled = datetime.fromisoformat(state.disabled_at) + work.ports.settle
+    waits = 0.0
+    if state.left.kept.get(Why.UNDER_WAY):
+        waits = PAUSE_SECONDS
+    elif not (state.deleted_now or state.left.kept.get(MOVED)) or state.passed >= PASSES:
+        if datetime.fromisoformat(state.began) >= settled:
+            state.to("delete")
+            await work.save()
+            return None
+        waits = max(0.0, (settled - work.now) / timedelta(seconds=1)) + 1
+    state.again()
+    await work.save()
+    return More(waits) if waits else None

@@ -1,0 +1,1 @@
+"""Decommissioning a group: its rules, whole runs, and every crash in them."""
