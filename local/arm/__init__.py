@@ -11,8 +11,9 @@ What is unknown, and what this does:
 - the order of the checks: token, api-version, path, rights, existence;
 - the message of a refused token other than an expired one and one for another audience: words of its own.
 
-Changes and key lists are refused to everybody, as a role that can only read refuses them: nothing that
-works with these emulators may need them.
+Changes and key lists of provisioning services are refused to everybody, as a role that can only read refuses
+them: nothing that works with these emulators may need them. The keys of function apps are another matter: see
+`local.arm.sites`.
 """
 
 from local.arm.errors import ArmError
@@ -26,6 +27,7 @@ from local.arm.resources import (
     Provisioning,
     ProvisioningResource,
 )
+from local.arm.sites import FunctionSite
 
 __all__ = [
     "API_VERSIONS",
@@ -34,6 +36,7 @@ __all__ = [
     "ArmError",
     "ArmPage",
     "Authority",
+    "FunctionSite",
     "LinkedHub",
     "Provisioning",
     "ProvisioningResource",

@@ -16,6 +16,7 @@ from local.arm.errors import (
 from local.arm.paths import action_of, split, version_of
 from local.arm.resources import SUBSCRIPTION, TYPE, ArmBehaviour, ProvisioningResource
 from local.arm.shown import Shown
+from local.arm.sites import FunctionSite, Sites, is_site
 from local.asgi import JsonService, Request, Response
 from local.issuer import ARM, Granted, Refusal, TokenJudge, TokenRefused
 from local.world import World
@@ -35,6 +36,7 @@ class ArmPage(JsonService):
         *,
         subscription: str = SUBSCRIPTION,
         behaviour: ArmBehaviour | None = None,
+        sites: Iterable[FunctionSite] = (),
         name: str = "arm",
     ) -> None:
         """Make the page.
@@ -45,6 +47,7 @@ class ArmPage(JsonService):
             world: clock and journal.
             subscription: its id.
             behaviour: the choices on what the facts leave open.
+            sites: function apps, whose functions' keys can be changed here.
             name: what the journal calls this service.
         """
         self._resources = tuple(resources)
@@ -53,16 +56,23 @@ class ArmPage(JsonService):
         self._subscription = subscription
         self._behaviour = behaviour or ArmBehaviour()
         self._shown = Shown(subscription, self._behaviour)
+        self._sites = Sites(subscription, sites)
         self._name = name
 
     def resource_id(self, resource: ProvisioningResource) -> str:
         """The resource id of a service."""
         return self._shown.id_of(resource)
 
+    def site_id(self, site: FunctionSite) -> str:
+        """The resource id of a function app."""
+        return self._sites.id_of(site)
+
     def answer(self, request: Request) -> Response:
         """Answer one request."""
         try:
             who = self._admit(request)
+            if is_site(request.segments):
+                return self._sites.answer(request, who)
             version = version_of(request)
             subscription, group, rest = split(request.segments)
             _authorize(request, who, rest)
@@ -78,14 +88,15 @@ class ArmPage(JsonService):
         return ArmError(status, code, message).response
 
     def record(self, request: Request, response: Response) -> None:
-        """Journal a call; bodies of requests are never looked at."""
+        """Journal a call; bodies of requests are never looked at, nor are answers that hold keys."""
+        secret = response.status < 300 and is_site(request.segments)
         self._world.journal.record(
             self._world.clock.now(),
             self._name,
             request.method,
             request.path,
             response.status,
-            response=response.value,
+            response=None if secret else response.value,
         )
 
     def _admit(self, request: Request) -> Granted:
