@@ -8,6 +8,7 @@ fed with the Datum objects the worker would feed them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from local.host.indexing import IndexedFunction
+    from local.host.traces import Traced
 
 Outcome = TypeVar("Outcome")
 _log = logging.getLogger("host.invocation")
@@ -68,7 +70,11 @@ _TEXT = (("content-type", "text/plain; charset=utf-8"),)
 class Invoker:
     """Runs one function; everything that does not change between runs is looked up here, once."""
 
-    def __init__(self, function: IndexedFunction, executor: Executor) -> None:
+    def __init__(
+        self, function: IndexedFunction, executor: Executor, *, traced: Traced | None = None
+    ) -> None:
+        """Look up what the function needs; `traced` puts each run into a trace, as a worker does if told."""
+        self._traced = traced or contextlib.nullcontext
         registry = get_binding_registry()  # type: ignore[no-untyped-call]
         self.function = function
         self._executor = executor
@@ -120,14 +126,15 @@ class Invoker:
         token = CURRENT.set(invocation)
         THREAD.invocation_id = invocation.id
         try:
-            arguments = {self._parameter: self._argument(datum)}
-            if self._wants_context:
-                arguments["context"] = Context(invocation, self.function.directory, headers)
-            if self._is_async:
-                result = await self._call(**arguments)
-            else:
-                result = await self._in_thread(invocation, arguments)
-            return finish(result)
+            with self._traced(headers):
+                arguments = {self._parameter: self._argument(datum)}
+                if self._wants_context:
+                    arguments["context"] = Context(invocation, self.function.directory, headers)
+                if self._is_async:
+                    result = await self._call(**arguments)
+                else:
+                    result = await self._in_thread(invocation, arguments)
+                return finish(result)
         except Exception as error:
             _log.exception("function %s failed", self._name)
             raise FunctionFailed(_text(error)) from error

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from local.host.errors import HostError
 from local.host.files import make_private_directory, read_json_object, write_private_json
+from local.host.named_keys import FILE, NamedKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 EVENT_GRID_KEY = "eventgrid_extension"
@@ -30,6 +31,8 @@ class Lock:
     """The set of keys that open one door."""
 
     _keys: tuple[bytes, ...] = field(repr=False)
+    _more: Callable[[], tuple[bytes, ...]] | None = field(default=None, repr=False)
+    """Keys that come and go."""
 
     def opens(self, presented: str | None) -> bool:
         """Whether ``presented`` is one of the keys; each is compared in constant time."""
@@ -37,7 +40,7 @@ class Lock:
             return False
         candidate = presented.encode("utf-8", "surrogateescape")
         opened = False
-        for key in self._keys:
+        for key in self._keys if self._more is None else (*self._keys, *self._more()):
             opened |= hmac.compare_digest(key, candidate)
         return opened
 
@@ -50,10 +53,15 @@ class Keys:
     host: str = field(repr=False)
     functions: Mapping[str, str] = field(repr=False)
     system: Mapping[str, str] = field(repr=False)
+    named: NamedKeys | None = field(default=None, repr=False)
+    """What has changed since of the functions' own keys."""
 
     def for_function(self, name: str) -> Lock:
         """What opens a function of level ``function``."""
-        return Lock((self.master.encode(), self.host.encode(), self.functions[name].encode()))
+        named, own = self.named, self.functions[name].encode()
+        if named is None:
+            return Lock((self.master.encode(), self.host.encode(), own))
+        return Lock((self.master.encode(), self.host.encode()), lambda: named.of(name, own))
 
     def for_admin(self) -> Lock:
         """What opens ``/admin`` and functions of level ``admin``."""
@@ -114,4 +122,4 @@ def stored_keys(directory: Path, function_names: Iterable[str]) -> Keys:
             "system": dict(keys.system),
         },
     )
-    return keys
+    return replace(keys, named=NamedKeys(directory / FILE))

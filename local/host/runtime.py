@@ -24,6 +24,7 @@ from local.host.keys import EVENT_GRID_KEY, Keys, make_keys, stored_keys
 from local.host.routes import Route, RouteError, RouteTable, parse_template
 from local.host.timer_status import TimerStatuses
 from local.host.timers import Timers, read_timer
+from local.host.traces import traced_runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -101,7 +102,8 @@ def load(
     names = [function.name for function in functions]
     keys = make_keys(names) if state is None else stored_keys(state, names)
     threads = ThreadPoolExecutor(_thread_count(environment), thread_name_prefix=THREAD_PREFIX)
-    invokers = {function.name: Invoker(function, threads) for function in functions}
+    traced = traced_runs(environment)
+    invokers = {function.name: Invoker(function, threads, traced=traced) for function in functions}
     background = Background()
     event_grid = EventGridWebhook(
         {function.name: invokers[function.name] for function in functions if function.kind == EVENT_GRID},
