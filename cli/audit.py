@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from cli.audit_options import AS_SET, ThresholdOptions
 from cli.confirm import Confirmation
 from cli.connect import Session
 from cli.errors import CliError, Missing, Usage
@@ -26,6 +27,7 @@ from lifecycle.audit.formats.shape import (
     plural,
     severity_words,
     suppression_document,
+    unkept_words,
 )
 from lifecycle.audit.report import RANK, Judged, Run, Suppression, Tally
 from lifecycle.audit.runs import RunStore
@@ -107,6 +109,7 @@ async def run(
     webhooks: Annotated[
         bool, Parameter(negative=(), help="Call the enrollments' webhooks as DPS would. The app does that.")
     ] = False,
+    thresholds: ThresholdOptions = AS_SET,
     fail_on: FailOn = None,
     by: By = None,
     route: Route = None,
@@ -119,7 +122,8 @@ async def run(
         raise Usage("--fail-on: nothing is known before the run has ended; add --wait")
     audits, state = Audits(session, route), State(session, route)
     store = JobStore(session.wiring.table("jobs"), state.dps, session.clock)
-    job = await audit_run.start(session, store, by=whoever(by), webhook=webhooks)
+    settings = thresholds.over(session.settings)
+    job = await audit_run.start(session, store, settings, by=whoever(by), webhook=webhooks)
     if not wait:
         session.output.one({"run": job.id, "state": job.state.value, "by": job.by})
         session.terminal.note("the app's timer works on it; `audit show` has what it found once it has ended")
@@ -311,8 +315,8 @@ def _summary(run: Run, tally: Tally) -> Sequence[str]:
     worst = f" ({severity_words(tally)})" if whole.open else ""
     changed = f"{whole.new:,} new, {whole.recurring:,} recurring, {whole.resolved:,} resolved"
     lines = [f"{head}{worst}; {changed}, {whole.unclear:,} unclear, {whole.suppressed:,} suppressed"]
-    if whole.unkept:
-        lines.append(f"{plural(whole.unkept, 'finding')} more were counted and not kept")
+    if unkept := unkept_words(whole.unkept):
+        lines.append(unkept)
     if run.not_evaluated:
         lines.append(
             f"{max(len(run.not_evaluated), run.not_evaluated_count):,} times a check was not evaluated"

@@ -5,7 +5,7 @@ a document that could be adopted. A check whose needs are not met says nothing o
 the run, `not_evaluated` names it with the reason. A run has at most one finding of a check about a resource.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lifecycle.audit.checks import allocation, certificates, keys, quotas, records
@@ -22,7 +22,7 @@ from lifecycle.audit.evidence import (
     RecordEvidence,
     WebhookEvidence,
 )
-from lifecycle.audit.finding import Check, NotEvaluated, Outcome
+from lifecycle.audit.finding import Check, NotEvaluated, Outcome, Source
 from provisioning.documents import MalformedDocument
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "check_of",
     "device",
     "enrollment",
+    "listed_record",
     "not_evaluated",
     "operation",
     "orphan",
@@ -41,6 +42,10 @@ __all__ = [
 _ENROLLMENT = allocation.ENROLLMENT + certificates.ENROLLMENT + keys.ENROLLMENT + records.ENROLLMENT
 _SERVICE = keys.SERVICE + quotas.SERVICE
 _HELD = certificates.HELD + certificates.READ
+_BEFORE_HUBS = {
+    status: tuple(each for each in asked if Source.HUBS not in each.check.needs | each.check.reads)
+    for status, asked in records.RECORD.items()
+}
 _FAMILIES = ("ALLOC", "CRED", "REC", "QUOTA", "OPS")
 
 
@@ -86,18 +91,24 @@ def enrollment(evidence: EnrollmentEvidence, around: Around) -> Iterator[Outcome
         yield from _certificates(each, around)
 
 
-def record(evidence: RecordEvidence, around: Around) -> Iterator[Outcome]:
+def record(evidence: RecordEvidence, around: Around) -> Iterable[Outcome]:
     """A registration record, with what its hub and others say of the device."""
     asked = records.RECORD.get(evidence.record.status)
-    return iter(()) if asked is None else ask(asked, evidence, around, evidence.resource)
+    return () if asked is None else ask(asked, evidence, around, evidence.resource)
 
 
-def device(evidence: DeviceEvidence, around: Around) -> Iterator[Outcome]:
+def listed_record(evidence: RecordEvidence, around: Around) -> Iterable[Outcome]:
+    """The same before any hub is read: by the checks that look at none."""
+    asked = _BEFORE_HUBS.get(evidence.record.status)
+    return () if asked is None else ask(asked, evidence, around, evidence.resource)
+
+
+def device(evidence: DeviceEvidence, around: Around) -> Iterable[Outcome]:
     """A device at a hub without a record at DPS."""
     return ask(records.DEVICE, evidence, around, evidence.resource)
 
 
-def orphan(evidence: OrphanEvidence, around: Around) -> Iterator[Outcome]:
+def orphan(evidence: OrphanEvidence, around: Around) -> Iterable[Outcome]:
     """A record of a group that is gone."""
     return ask(records.ORPHANED, evidence, around, evidence.resource)
 
@@ -112,12 +123,12 @@ def service(counts: Counts, around: Around) -> Iterator[Outcome]:
             yield from _certificates(held, around)
 
 
-def operation(evidence: OperationEvidence, around: Around) -> Iterator[Outcome]:
+def operation(evidence: OperationEvidence, around: Around) -> Iterable[Outcome]:
     """This app itself."""
     return ask(operations.OPERATION, evidence, around, "service")
 
 
-def webhook(evidence: WebhookEvidence, around: Around) -> Iterator[Outcome]:
+def webhook(evidence: WebhookEvidence, around: Around) -> Iterable[Outcome]:
     """A webhook that was called."""
     return ask(allocation.WEBHOOK, evidence, around, evidence.resource)
 
@@ -136,6 +147,6 @@ def not_evaluated(around: Around) -> Iterator[NotEvaluated]:
             break
 
 
-def _certificates(held: Held, around: Around) -> Iterator[Outcome]:
+def _certificates(held: Held, around: Around) -> Iterable[Outcome]:
     asked = certificates.HELD if held.holder == "reference" else _HELD
     return ask(asked, held, around, held.resource)

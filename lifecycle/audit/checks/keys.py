@@ -115,7 +115,7 @@ OLD_WEBHOOK_KEY = Check(
     needs=sources(),
     reads=sources(Source.ENROLLMENTS),
     why="it stands in every enrollment, and in whatever was exported or logged with its URL",
-    fix="make a new function key, then ./run dps webhook attach --all-groups",
+    fix="./run dps rotate webhook-key start",
     source="azure-docs azure-functions/function-keys-how-to",
 )
 

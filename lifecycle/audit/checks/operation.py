@@ -30,7 +30,7 @@ UNCONFIRMED = Check(
     needs=sources(Source.ENROLLMENTS, Source.REGISTRATIONS),
     reads=sources(Source.LEDGER),
     why="DPS did not take those answers, or somebody else calls the webhook: rotate its key in that case",
-    fix="make a new function key, then ./run dps webhook attach --all-groups",
+    fix="./run dps rotate webhook-key start",
     source="this app's ledger; azure-docs iot-dps/concepts-custom-allocation",
 )
 DRIFT = Check(
@@ -68,7 +68,7 @@ WAITING = Check(
     title="A rotation is blocked",
     severity=Severity.HIGH,
     needs=sources(),
-    reads=sources(Source.JOBS),
+    reads=sources(Source.ROTATIONS),
     why="the key's end comes nearer, and no new one can be staged until somebody consents",
     fix="./run dps rotate status {id}",
     source="this app's rotation; HashiCorp Vault: orphaned rotations",

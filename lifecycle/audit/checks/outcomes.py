@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -30,20 +30,24 @@ def sources(*names: Source) -> frozenset[Source]:
     return frozenset(names)
 
 
-def ask(asked: tuple[Asked[E], ...], evidence: E, around: Around, resource: str) -> Iterator[Outcome]:
+def ask(asked: tuple[Asked[E], ...], evidence: E, around: Around, resource: str) -> Iterable[Outcome]:
     """Put one piece of evidence to every check whose needs are met.
 
     A part of a document that is not as documented is not evaluated, by that check alone.
     """
     known = around.known
+    outcomes: list[Outcome] = []  # no generator: it is asked of each of a million records
     for each in asked:
         if each.check.needs <= known:
             try:
-                yield from each.look(evidence, around)
+                outcomes += each.look(evidence, around)
             except MalformedDocument as error:
-                yield NotEvaluated(each.check.id, f"the document is not understood: {error}", resource)
+                reason = f"the document is not understood: {error}"
+                outcomes.append(NotEvaluated(each.check.id, reason, resource))
             except RecursionError:
-                yield NotEvaluated(each.check.id, "the document nests too deep to be copied", resource)
+                reason = "the document nests too deep to be copied"
+                outcomes.append(NotEvaluated(each.check.id, reason, resource))
+    return outcomes
 
 
 def found(

@@ -18,6 +18,8 @@ HUB_DEVICES = 1_000_000
 """What one DPS and one hub hold at most (documented: iot-dps-limits, iot-hub-devguide-quotas-throttling)."""
 
 _NEARLY_SHARE, _NEARLY_DAYS = 0.95, 7
+_HALF, _TREND = 0.5, 3.0
+"""Below that share, growth counts from so many a day on."""
 _DPS_LIMITS = "azure-docs includes/iot-dps-limits; architecture-center scale-iot-solution-azure"
 
 FULL_REGISTRATIONS = Check(
@@ -47,7 +49,7 @@ FULL_SYMMETRIC = Check(
     needs=sources(),
     reads=sources(Source.ENROLLMENTS, Source.HISTORY),
     why="a DPS holds a hundred",
-    fix="./run dps decommission GROUP",
+    fix="./run dps decommission plan GROUP",
     source=_DPS_LIMITS,
 )
 FULL_X509 = Check(
@@ -57,7 +59,7 @@ FULL_X509 = Check(
     needs=sources(),
     reads=sources(Source.ENROLLMENTS, Source.HISTORY),
     why="a DPS holds a hundred",
-    fix="./run dps decommission GROUP",
+    fix="./run dps decommission plan GROUP",
     source=_DPS_LIMITS,
 )
 FULL_CAS = Check(
@@ -176,7 +178,9 @@ def _quota(
     hub: str = "",
 ) -> Outcomes:
     share, left = used / limit, days_to_full(used, limit, growth)
-    soon = left is not None and left <= around.thresholds.quota_days
+    # One or two more since yesterday are no trend: of 25 CA certificates that would be "full in three weeks".
+    trend = growth is not None and (growth >= _TREND or share >= _HALF)
+    soon = trend and left is not None and left <= around.thresholds.quota_days
     if share < around.thresholds.quota_share and not soon:
         return
     severity = None

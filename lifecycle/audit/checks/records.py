@@ -96,7 +96,7 @@ TWO_HUBS = Check(
 )
 ORPHAN = Check(
     id="DPS-REC-008",
-    title="A registration record is left of a deleted group",
+    title="A registration record is left of a deleted enrollment",
     severity=Severity.LOW,
     needs=sources(Source.ENROLLMENTS, Source.REGISTRATIONS),
     reads=sources(),
@@ -207,6 +207,8 @@ def not_in_hub(evidence: RecordEvidence, around: Around) -> Outcomes:
 
 def two_hubs(evidence: RecordEvidence, around: Around) -> Outcomes:
     """A device that DPS has just moved may still be found where it was."""
+    if not evidence.other_hubs:
+        return NOTHING
     record = evidence.record
     others = tuple(sorted(hub for hub in evidence.other_hubs if hub != record.hub))
     if not others:
@@ -246,12 +248,11 @@ def orphaned(evidence: OrphanEvidence, _: Around) -> Outcomes:
     """Only a record that was read by its id is there."""
     if evidence.record is None:
         return unknown(ORPHAN, evidence.resource, "the record was not read by its id")
-    told: dict[str, JSON] = {
-        "group": evidence.group,
-        "status": evidence.record.status,
-        "hub": evidence.record.hub,
-    }
-    return found(ORPHAN, evidence.resource, told)
+    told: dict[str, JSON] = {"status": evidence.record.status, "hub": evidence.record.hub}
+    if evidence.group:
+        return found(ORPHAN, evidence.resource, {"group": evidence.group, **told})
+    # A purge knows what was once listed under a group; of this record it does not know whence it is.
+    return found(ORPHAN, evidence.resource, told, fix=_DELETE, noun="enrollment", id=evidence.record.id)
 
 
 def never_registered(evidence: EnrollmentEvidence, around: Around) -> Outcomes:
