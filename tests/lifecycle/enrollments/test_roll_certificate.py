@@ -130,6 +130,8 @@ def test_certificate_that_changes_its_slot_is_sent_with_its_text() -> None:
         (signed(OLD, NEW), None, "--promote"),
         (named(), None, "--ca-name"),
     ],
+    # Named, since the certificates and so their thumbprints are made anew in every process.
+    ids=["unnamed", "begin", "promote", "retire", "done", "full", "promote unnamed", "ca names"],
 )
 def test_next_step_is_told_from_every_state(document: Document, new: str | None, words: str) -> None:
     assert words in next_step(slots(document), new)
