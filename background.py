@@ -3,44 +3,43 @@
 import random
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from allocation import CompiledPolicy, FleetView, PolicyStore, read_fleet
-from allocation.policy.store import PACKAGED
-from clients.arm import Unknown
+from allocation import CompiledPolicy
 from clients.device import DeviceClient
 from clients.hubs import HubClient, HubShares
 from clients.pacing import UnpacedShare
 from clients.ports import Telemetry
-from lifecycle.audit.checks import CHECKS
-from lifecycle.audit.group_secrets import group_secrets, rotation_names
+from job_ports import audit_ports, audited, decommission_ports, purge_ports, thresholds_of
 from lifecycle.audit.job import Audit, schedule
-from lifecycle.audit.notify import Notifier, announce
-from lifecycle.audit.ports import Audited
-from lifecycle.audit.ports import Ports as AuditPorts
-from lifecycle.audit.runs import RunStore
-from lifecycle.audit.suppressions import Suppressions
-from lifecycle.audit.webhook_calls import webhook_calls
-from lifecycle.audit.would_go import would_go
-from lifecycle.errors import NotAnEvent
+from lifecycle.decommission.job import decommission_kind
+from lifecycle.decommission.job import pace_of as decommission_pace
+from lifecycle.enrollments.at_dps import groups, individuals
+from lifecycle.errors import InvalidOption, NotAnEvent
 from lifecycle.events import device_deleted, read
-from lifecycle.jobs import JobKind, JobStore, Slice, tick
+from lifecycle.jobs import JobKind, JobRow, JobStore, Slice, tick
 from lifecycle.purge.act import pace_of
 from lifecycle.purge.gone import note_deleted
 from lifecycle.purge.hubs import Hubs
 from lifecycle.purge.job import purge_kind
+from lifecycle.purge.job import schedule as schedule_purge
 from lifecycle.purge.marks import Marks
+from lifecycle.purge.policy import PurgePolicy
+from lifecycle.purge.rules_file import load_rules
 from lifecycle.purge.work import KIND as PURGE
-from lifecycle.purge.work import Ports as PurgePorts
 from lifecycle.rates import Rate, Rates
 from lifecycle.rotation.canary import CanaryPlaces
 from lifecycle.rotation.identities import Fleet
-from lifecycle.rotation.run import Ports as RotationPorts
+from lifecycle.rotation.ports import Ports as RotationPorts
 from lifecycle.rotation.run import rotation_kind
 from lifecycle.rotation.store import RotationStore
 from lifecycle.rotation.triggers import VaultIdentity, daily, receive
+from lifecycle.rotation.webhook_key.age import own_webhook, tell_age
+from lifecycle.rotation.webhook_key.rewrite import RewritePorts, rewrite_kind
+from lifecycle.rotation.webhook_key.store import RollStore
 from provisioning.hubs import HubKey
 from wiring import Wiring
 
@@ -55,8 +54,10 @@ class Background:
         rates: Rates,
         packaged: CompiledPolicy | None,
         worker: str,
+        *,
+        purge_rules: Path | None = None,
     ) -> None:
-        """Make nothing yet.
+        """Make nothing yet; rules of the purge that cannot be used are told of at once.
 
         Args:
             wiring: clients and tables of the settings.
@@ -64,6 +65,7 @@ class Background:
             rates: of the process.
             packaged: the policy in force while none is activated.
             worker: names this process in a job's row.
+            purge_rules: file of the rules of the schedule's purge; None: the defaults.
         """
         self._packaged = packaged
         self._wiring = wiring
@@ -72,6 +74,8 @@ class Background:
         self._worker = worker
         self._settings = wiring.settings
         self._dps = wiring.settings.dps_name
+        self._purge_rules_file = purge_rules
+        self._purge_rules()
 
     @cached_property
     def jobs(self) -> JobStore:
@@ -84,20 +88,30 @@ class Background:
         return RotationStore(self._wiring.table("rotations"), self._dps, self._wiring.clock)
 
     @cached_property
+    def rolls(self) -> RollStore:
+        """The roll of the webhook's key."""
+        return RollStore(self._wiring.table("rotations"), self._dps, self._wiring.clock)
+
+    @cached_property
     def kinds(self) -> tuple[JobKind, ...]:
         """What can run with these settings: rotation needs the vault."""
-        audited = Audited(
-            self._dps,
-            called=self._settings.dps_host.partition(".")[0],
-            webhook=self._settings.webhook_url,
-            hubs=tuple(self._settings.hubs),
-            schedules={"audit": timedelta(days=1)},
+        wiring, told = self._wiring, self._telemetry
+        ports = audit_ports(wiring, self._dps, wiring.dps, self.jobs, lambda: self._packaged, telemetry=told)
+        host = self._settings.dps_host
+        audit = Audit(ports, audited(self._settings, self._dps, host=host, scheduled=True)).kind
+        purge = purge_kind(purge_ports(wiring, self._dps, wiring.dps, telemetry=told), pace_of(self._rates))
+        webhook = own_webhook(
+            wiring.vault(UnpacedShare()), self._settings.webhook_key_secret, self._settings.webhook_url
         )
-        audit = Audit(self._audit_ports(), audited).kind
-        purge = purge_kind(self._purge_ports(), pace_of(self._rates))
+        decommission = decommission_kind(
+            decommission_ports(wiring, self._dps, wiring.dps, webhook, telemetry=told),
+            decommission_pace(self._rates),
+        )
         if not self._settings.vault_url:
-            return (audit, purge)
-        return (audit, purge, rotation_kind(self.rotations, self._rotation_ports, self._telemetry))
+            return (audit, purge, decommission)
+        rotation = rotation_kind(self.rotations, self._rotation_ports, self._telemetry)
+        rewrite = rewrite_kind(self.rolls, self._rewrite_ports, self._telemetry)
+        return (audit, purge, decommission, rotation, rewrite)
 
     async def work(self) -> None:
         """Run a slice of what is due."""
@@ -105,12 +119,39 @@ class Background:
 
     async def audit(self) -> None:
         """Ask for an audit."""
-        await schedule(self.jobs, self._wiring.clock.now())
+        await schedule(self.jobs, self._wiring.clock.now(), thresholds=thresholds_of(self._settings))
+
+    async def purge(self) -> None:
+        """Ask for a purge: a dry run, unless the settings say otherwise. None with rules that are none."""
+        rules = self._purge_rules()
+        if rules is None:
+            return
+        asked = await schedule_purge(
+            self.jobs, self._wiring.clock.now(), rules, dry_run=self._settings.purge_dry_run
+        )
+        if isinstance(asked, JobRow):
+            state, problem = str(asked.state), asked.problem
+            self._telemetry.event("purge_not_begun", run=asked.id, state=state, problem=problem)
+
+    def _purge_rules(self) -> PurgePolicy | None:
+        """The rules as the package has them; None where they cannot be used, which is told."""
+        if self._purge_rules_file is None:
+            return PurgePolicy()
+        try:
+            return load_rules(self._purge_rules_file)
+        except InvalidOption as error:
+            self._telemetry.event("purge_rules_unusable", problem=str(error))
+            return None
 
     async def rotate(self) -> None:
         """Look at every group's rotation: what an event should have begun, what is stuck, what waits."""
         vault = self._wiring.vault(UnpacedShare())
         if vault is not None:
+            settings = self._settings
+            if settings.webhook_key_secret and settings.webhook_key_max_age_days:
+                most = timedelta(days=settings.webhook_key_max_age_days)
+                name, clock = settings.webhook_key_secret, self._wiring.clock
+                await tell_age(vault, name, most, clock, self._telemetry, dps=self._dps)
             await daily(self.rotations, vault, self.jobs, self._telemetry)
 
     async def vault_event(self, raw: Mapping[str, Any]) -> None:
@@ -154,78 +195,6 @@ class Background:
         host = urlsplit(self._settings.vault_url).hostname or ""
         return VaultIdentity((resource.rsplit("/", 1)[-1] or host.partition(".")[0]).lower(), resource)
 
-    def _audit_ports(self) -> AuditPorts:
-        wiring, settings = self._wiring, self._settings
-        table = wiring.table("audit")
-        policies = PolicyStore(wiring.table("policies"), self._dps, wiring.clock)
-
-        async def policy() -> CompiledPolicy | None:
-            active = await policies.active()
-            if active is None or active.version == PACKAGED:
-                return self._packaged
-            return await policies.load(active.version)
-
-        async def fleet() -> FleetView | None:
-            return (await read_fleet(wiring.table("fleet"), self._dps)).view(wiring.clock.now())
-
-        url, vault = settings.audit_notify_url, wiring.vault(UnpacedShare())
-        return AuditPorts(
-            dps=wiring.dps,
-            hub=wiring.hub,
-            arm=wiring.arm(UnpacedShare()),
-            table=table,
-            clock=wiring.clock,
-            telemetry=self._telemetry,
-            policy=policy,
-            active=policies.active,
-            fleet=fleet,
-            ledger=wiring.table("ledger"),
-            jobs=self.jobs,
-            secrets=None if vault is None else group_secrets(vault, rotation_names(self.rotations)),
-            webhooks=webhook_calls(
-                wiring.connections,
-                wiring.clock,
-                base=settings.webhook_url,
-                key="",  # the app has none of its own: only URLs that DPS shows whole are called
-                dps=self._dps,
-                linked=self._linked,
-            ),
-            would_go=partial(would_go, self._dps),
-            announce=partial(
-                announce,
-                archive=RunStore(table, self._dps),
-                checks=CHECKS,
-                suppressions=Suppressions(table, self._dps, wiring.clock),
-                telemetry=self._telemetry,
-                clock=wiring.clock,
-                notifier=Notifier(url, wiring.connections, wiring.clock) if url else None,
-            ),
-        )
-
-    async def _linked(self) -> Mapping[HubKey, str] | Unknown:
-        """By the management plane alone: HUBS says where hubs are served, and need not name all of them."""
-        arm = self._wiring.arm(UnpacedShare())
-        page = Unknown("DPS_RESOURCE_ID is not set") if arm is None else await arm.page()
-        found = page if isinstance(page, Unknown) else page.linked_hubs
-        return found if isinstance(found, Unknown) else {hub.key: hub.host_name for hub in found}
-
-    async def _linked_keys(self) -> frozenset[HubKey] | Unknown:
-        found = await self._linked()
-        return found if isinstance(found, Unknown) else frozenset(found)
-
-    def _purge_ports(self) -> PurgePorts:
-        wiring = self._wiring
-        return PurgePorts(
-            name=self._dps,
-            table=wiring.table("purge"),
-            audits=wiring.table("audit"),
-            clock=wiring.clock,
-            dps=wiring.dps,
-            hub=wiring.hub,
-            linked=self._linked_keys,
-            telemetry=self._telemetry,
-        )
-
     def _rotation_ports(self, slice_: Slice) -> RotationPorts:
         wiring, settings = self._wiring, self._settings
         share = slice_.share(Rate.DPS)
@@ -246,11 +215,22 @@ class Background:
                 clock=wiring.clock,
                 jitter=random.random,
             )
-            places = CanaryPlaces(devices, dps.registrations, dps.individuals, hub)
+            places = CanaryPlaces(devices, dps.registrations, dps.individuals, hub, settings.canary_prefix)
         return RotationPorts(
             groups=dps.groups,
             vault=vault,
             places=places,
             identities=Fleet(dps.registrations, hub),
             provider=settings.dps_resource_id or settings.dps_host,
+            webhook=own_webhook(vault, settings.webhook_key_secret, settings.webhook_url),
+        )
+
+    def _rewrite_ports(self, slice_: Slice) -> RewritePorts:
+        share = slice_.share(Rate.DPS)
+        dps, vault = self._wiring.dps(share), self._wiring.vault(share)
+        assert vault is not None
+        return RewritePorts(
+            listings={"group": dps.groups, "individual": dps.individuals},
+            enrollments={"group": groups(dps), "individual": individuals(dps)},
+            vault=vault,
         )

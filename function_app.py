@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import azure.functions as func
 
 from allocation import (
+    Admission,
     Allocator,
     Budget,
     FilePolicy,
     FixedKnowledge,
     Freshness,
+    KeyUse,
     Knowledge,
     Ledger,
     PackagedPolicy,
@@ -26,6 +28,7 @@ from allocation import (
 )
 from clients.clock import SystemClock
 from clients.telemetry import LogTelemetry
+from clients.telemetry_ids import IdMode, Ids
 from clients.warm import DELAY_SECONDS, HEAVY, IDENTITY, TABLES, warm_later
 from provisioning.hubs import HubKey
 from settings import Role, Settings
@@ -33,10 +36,13 @@ from wiring import Wiring
 
 if TYPE_CHECKING:
     from background import Background
+    from clients.azure_monitor import AzureMonitor
+    from clients.ports import Telemetry
     from lifecycle.rates import Rates
     from lifecycle.statistics import AskedHubs
 
 HERE = Path(__file__).parent
+LOGGER = "dps_fleet"
 
 
 class App:
@@ -48,8 +54,39 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = SystemClock()
-        self.telemetry = LogTelemetry(self.clock, logging.getLogger("dps_fleet"))
+        self.telemetry = self._telemetry()
         self.wiring = Wiring(settings, self.clock, here=HERE)
+
+    def _telemetry(self) -> "Telemetry":
+        """Lines of the log; exported by this process itself where the host leaves that to it."""
+        settings, logger = self.settings, logging.getLogger(LOGGER)
+        ids = Ids(IdMode(settings.telemetry_ids), settings.telemetry_id_key)
+        if not (settings.python_enable_opentelemetry and settings.applicationinsights_connection_string):
+            return LogTelemetry(self.clock, logger, ids)
+        # With that setting the worker has imported opentelemetry's interface already.
+        from clients.azure_monitor import export_later  # noqa: PLC0415 - only where it is used
+        from clients.outbox import ExportedTelemetry, Outbox  # noqa: PLC0415
+
+        outbox = Outbox(LOGGER)
+        logging.getLogger().addHandler(outbox)
+        telemetry = ExportedTelemetry(self.clock, logger, ids, outbox)
+        export_later(
+            outbox,
+            self._azure_monitor,
+            DELAY_SECONDS,
+            lambda problem: telemetry.event("telemetry_unavailable", problem=problem),
+        )
+        return telemetry
+
+    def _azure_monitor(self) -> "AzureMonitor":
+        from clients.azure_monitor import AzureMonitor  # noqa: PLC0415 - as above
+
+        service = {
+            "service.name": os.environ.get("WEBSITE_SITE_NAME", "dps-fleet"),
+            "service.instance.id": os.environ.get("WEBSITE_INSTANCE_ID", "") or token_hex(8),
+            "dps_fleet.role": str(self.settings.role),
+        }
+        return AzureMonitor(self.settings.applicationinsights_connection_string, service)
 
     @cached_property
     def allocator(self) -> Allocator:
@@ -63,7 +100,20 @@ class App:
             ledger=Ledger(self.wiring.table("ledger"), lambda: token_hex(4)) if stated else None,
             record=record,
             budget=Budget(request=settings.request_seconds, ledger=settings.ledger_seconds),
+            admission=Admission(
+                enrollments=settings.allowed_enrollments,
+                enrollments_mode=settings.allowed_enrollments_mode,
+                ranges=settings.caller_ranges,
+                ranges_mode=settings.caller_ranges_mode,
+                proxies=settings.caller_proxies,
+            ),
         )
+
+    @cached_property
+    def key_use(self) -> KeyUse:
+        """Counts which of the webhook's keys are used."""
+        table = self.wiring.table("keyuse") if self.settings.state_tables else None
+        return KeyUse(table, self.clock, self.telemetry)
 
     def _knowledge(self) -> Knowledge:
         settings = self.settings
@@ -97,7 +147,7 @@ class App:
         """Shares of DPS's and the hubs' rates; kept, or every run would begin with a full bucket."""
         from lifecycle.rates import Rates  # noqa: PLC0415 - the webhook needs none of it
 
-        return Rates(self.clock)
+        return Rates(self.clock, units=self.settings.hub_units)
 
     @cached_property
     def background(self) -> "Background":
@@ -105,7 +155,15 @@ class App:
         from background import Background  # noqa: PLC0415 - as above
 
         worker = os.environ.get("WEBSITE_INSTANCE_ID", "")
-        return Background(self.wiring, self.telemetry, self.rates, self._packaged().current(), worker)
+        rules = self.settings.purge_rules_file
+        return Background(
+            self.wiring,
+            self.telemetry,
+            self.rates,
+            self._packaged().current(),
+            worker,
+            purge_rules=HERE / rules if rules else None,
+        )
 
     @cached_property
     def _statistics(self) -> "AskedHubs":
@@ -117,6 +175,7 @@ class App:
         """Count the devices of every hub into the fleet table."""
         from lifecycle.statistics import count_devices  # noqa: PLC0415 - as above
 
+        began = self.clock.monotonic()
         if hubs := await self._hubs():
             await count_devices(
                 self.wiring.table("fleet"),
@@ -126,9 +185,13 @@ class App:
                 self.clock,
                 self.telemetry,
             )
+        # Each minute, whatever was found: that it is missing is what an alert looks for.
+        self.telemetry.span(
+            "count_devices", self.clock.monotonic() - began, dps=self.settings.dps_name, hubs=len(hubs)
+        )
 
     async def prune(self) -> None:
-        """Delete old rows of the ledger, for a minute at most."""
+        """Delete old rows of the ledger and old audits, for a minute and a half at most."""
         from lifecycle.retention import prune  # noqa: PLC0415 - as above
 
         if self.settings.ledger_keep_days:
@@ -137,6 +200,16 @@ class App:
                 self.wiring.table("fleet"),
                 self.settings.dps_name,
                 keep=timedelta(days=self.settings.ledger_keep_days),
+                clock=self.clock,
+                telemetry=self.telemetry,
+            )
+        if self.settings.dps_host:
+            from lifecycle.audit.retention import forget_old_runs  # noqa: PLC0415 - as above
+
+            await forget_old_runs(
+                self.wiring.table("audit"),
+                self.settings.dps_name,
+                keep=self.settings.audit_keep_runs,
                 clock=self.clock,
                 telemetry=self.telemetry,
             )
@@ -167,7 +240,9 @@ def allocation_functions(app: App) -> func.Blueprint:
     @functions.route("allocate/{dps?}", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
     async def allocate(req: func.HttpRequest) -> func.HttpResponse:
         dps = req.route_params.get("dps") or app.settings.dps_name
-        answer = await app.allocator.answer(req.get_body(), dps)
+        forwarded = req.headers.get("x-forwarded-for") or ""
+        answer = await app.allocator.answer(req.get_body(), dps, forwarded)
+        app.key_use.count(req.headers.get("x-functions-key") or req.params.get("code"), dps, answer.status)
         return func.HttpResponse(answer.body, status_code=answer.status, mimetype="application/json")
 
     return functions
@@ -207,6 +282,12 @@ def job_functions(app: App) -> func.Blueprint:
     async def audit_due(timer: func.TimerRequest) -> None:
         del timer
         await app.background.audit()
+
+    @functions.function_name("purge_due")
+    @functions.timer_trigger("timer", app.settings.purge_schedule)
+    async def purge_due(timer: func.TimerRequest) -> None:
+        del timer
+        await app.background.purge()
 
     @functions.function_name("device_deleted")
     @functions.event_grid_trigger("event")

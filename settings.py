@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from provisioning.hubs import HubKey, hub_key
+from provisioning.hubs import HIGH_TIER, HubKey, hub_key
+
+EnrollmentKind = Literal["group", "individual"]
+Mode = Literal["log", "refuse"]
+Network = IPv4Network | IPv6Network
+Listed = TypeVar("Listed")
 
 
 class SettingsError(ValueError):
@@ -97,9 +103,39 @@ def _vault_resource(text: str) -> str:
     return text
 
 
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("set it to true or false")
+    return text.lower() == "true"
+
+
+def _site_resource(text: str) -> str:
+    if text and _SITE.fullmatch(text) is None:
+        raise ValueError(
+            "set it to the app's resource id: /subscriptions/…/resourceGroups/…/providers/"
+            "Microsoft.Web/sites/NAME"
+        )
+    return text
+
+
+def _secret_name(text: str) -> str:
+    if text and _SECRET.fullmatch(text) is None:
+        raise ValueError("set it to a secret's name: 1 to 100 letters, digits and dashes")
+    return text
+
+
 def _id_scope(text: str) -> str:
     if text and not (text.isascii() and text.isalnum()):
         raise ValueError("set it to the id scope that the portal shows: letters and digits")
+    return text
+
+
+def _canary_prefix(text: str) -> str:
+    if _CANARY_PREFIX.fullmatch(text) is None:
+        raise ValueError(
+            "set it to 1 to 64 small letters, digits, - and _, the first a letter or digit: a digest and a "
+            "slot's name follow, and ids have at most 128 characters"
+        )
     return text
 
 
@@ -113,6 +149,57 @@ def _cold_policy(text: str) -> str:
     if text not in ("wait", "packaged"):
         raise ValueError("set it to wait or packaged")
     return text
+
+
+def _enrollments(text: str) -> tuple[tuple[EnrollmentKind, str], ...]:
+    listed: list[tuple[EnrollmentKind, str]] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        kind, mark, pattern = part.partition(":")
+        if kind not in ("group", "individual") or not mark or not 0 < len(pattern) <= LONGEST_GLOB:
+            raise ValueError(f"set it to KIND:GLOB, KIND:GLOB, … like group:line-*; {part[:40]!r} is none")
+        listed.append(("group" if kind == "group" else "individual", pattern))
+    return _short_enough(listed)
+
+
+def _ranges(text: str) -> tuple[Network, ...]:
+    listed: list[Network] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        try:
+            listed.append(ip_network(part))
+        except ValueError:
+            raise ValueError(
+                f"set it to networks like 40.74.0.0/15, without bits beyond the prefix; {part[:40]!r} is none"
+            ) from None
+    return _short_enough(listed)
+
+
+def _short_enough(listed: list[Listed]) -> tuple[Listed, ...]:
+    if len(listed) > MOST_LISTED:
+        raise ValueError(f"it has {len(listed)} entries; at most {MOST_LISTED} are looked through")
+    return tuple(listed)
+
+
+def _mode(text: str) -> Mode:
+    if text not in ("log", "refuse"):
+        raise ValueError("set it to log or refuse")
+    return "refuse" if text == "refuse" else "log"
+
+
+def _proxies(text: str) -> int:
+    if text not in ("0", "1", "2", "3"):
+        raise ValueError("set it to a number from 0 to 3")
+    return int(text)
+
+
+def _telemetry_ids(text: str) -> str:
+    if text not in ("none", "hashed", "clear"):
+        raise ValueError("set it to none, hashed or clear")
+    return text
+
+
+def _switch(text: str) -> bool:
+    """As the worker reads it."""
+    return text.lower() in {"1", "true", "yes", "t", "y"}
 
 
 def _seconds(text: str) -> float:
@@ -133,6 +220,36 @@ def _number(text: str, least: float, most: float) -> float:
     return value
 
 
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+            raise ValueError(f"set it to a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _percent(text: str) -> float:
+    return _number(text, 0.01, 100)
+
+
+def _hub_units(text: str) -> Mapping[HubKey, int]:
+    units: dict[HubKey, int] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, size = map(str.strip, part.partition("="))
+        found = _UNITS.fullmatch(size)
+        if not name or not found or not 1 <= int(found[2]) <= _MOST_UNITS:
+            raise ValueError(f"set it to NAME=4, or NAME=S3:2, with 1 to {_MOST_UNITS} units")
+        tier = (found[1] or "").upper()
+        units[hub_key(_host(name))] = int(found[2]) * (HIGH_TIER if tier in ("S3", "B3") else 1)
+    return units
+
+
+_UNITS = re.compile(r"(?:([BS][123]):)?([1-9]\d{0,3})", re.ASCII | re.IGNORECASE)
+_MOST_UNITS = 200
+"""More than any hub has without a word to Azure's support; a typing error is more likely."""
+
+
 def _hubs(text: str) -> Mapping[HubKey, str]:
     hubs: dict[HubKey, str] = {}
     for part in filter(None, map(str.strip, text.split(","))):
@@ -142,12 +259,24 @@ def _hubs(text: str) -> Mapping[HubKey, str]:
     return hubs
 
 
+LONGEST_GLOB = 256
+"""Characters of one glob of ALLOWED_ENROLLMENTS, as in a policy."""
+
+MOST_LISTED = 1_000
+"""Entries of a list that every request is held against."""
+
+_CANARY_PREFIX = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?")
 _RESOURCE = re.compile(
     r"/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.Devices/provisioningServices/[^/\s]+",
     re.IGNORECASE,
 )
 
+_SITE = re.compile(
+    r"/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.Web/sites/[^/\s]+",
+    re.IGNORECASE,
+)
+_SECRET = re.compile(r"[0-9A-Za-z-]{1,100}", re.ASCII)
 _VAULT = re.compile(
     r"/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.KeyVault/vaults/[^/\s]+",
     re.IGNORECASE,
@@ -220,6 +349,25 @@ TABLE = (
         secret=True,
     ),
     Setting(
+        "WEBHOOK_KEY_SECRET",
+        "",
+        "The vault's secret with the webhook's key, read where DPS masks it; `rotate webhook-key` puts it "
+        "there. Empty: the key is not known to the jobs.",
+        _secret_name,
+    ),
+    Setting(
+        "WEBHOOK_KEY_MAX_AGE_DAYS",
+        "180",
+        "The jobs tell of a webhook key that is older (`webhook_key_old`); 0: never.",
+        _zero_or_more,
+    ),
+    Setting(
+        "WEBHOOK_SITE_ID",
+        "",
+        "For commands only: the allocation app's resource id, for `rotate webhook-key`.",
+        _site_resource,
+    ),
+    Setting(
         "DPS_NAME",
         "",
         "The DPS that calls `/api/allocate` without a name: its state is kept, and the jobs work, under it.",
@@ -279,6 +427,13 @@ TABLE = (
         _hubs,
     ),
     Setting(
+        "HUB_UNITS",
+        "",
+        "Hubs of more than one unit, or of tier 3, whose rates are larger: NAME=4, NAME=S3:2, separated by "
+        "commas. A hub that is not named counts as one unit, so jobs never ask too much of it.",
+        _hub_units,
+    ),
+    Setting(
         "AUDIT_NOTIFY_URL",
         "",
         "Where a message goes of what an audit newly found: a Teams workflow's or Slack's webhook URL. "
@@ -288,10 +443,59 @@ TABLE = (
     ),
     Setting("AUDIT_SCHEDULE", "0 17 2 * * *", "When an audit begins (NCRONTAB, UTC).", str),
     Setting(
+        "AUDIT_SAMPLE_KEYS",
+        "0",
+        "How many individual enrollments' keys an audit reads, drawn anew each time: one call each. "
+        "Groups' keys are all read.",
+        _whole(0, 100_000),
+    ),
+    Setting(
+        "AUDIT_CERTIFICATE_DAYS",
+        "30",
+        "A certificate that ends within so many days is expiring; alone in its slots it wants a successor "
+        "three times as early, and two that end together count six times as early.",
+        _whole(1, 1_000),
+    ),
+    Setting("AUDIT_KEY_AGE_DAYS", "365", "A group's keys are old after so many days.", _whole(1, 10_000)),
+    Setting(
+        "AUDIT_WEBHOOK_KEY_AGE_DAYS",
+        "180",
+        "A webhook's key that stands in an enrollment is old after so many days.",
+        _whole(1, 10_000),
+    ),
+    Setting(
+        "AUDIT_NEVER_REGISTERED_DAYS",
+        "90",
+        "An enrollment of that age through which nothing registered is a finding.",
+        _whole(1, 10_000),
+    ),
+    Setting("AUDIT_QUOTA_PERCENT", "80", "A quota that is so full is running out.", _percent),
+    Setting(
+        "AUDIT_KEEP_RUNS",
+        "30",
+        "Audits whose findings are kept; growth is reckoned from them. Older ones are deleted.",
+        _whole(2, 1_000),
+    ),
+    Setting(
         "ROTATION_SCHEDULE",
         "0 17 5 * * *",
         "When the rotations of group keys are looked at: lost events, what is stuck, what waits (NCRONTAB).",
         str,
+    ),
+    Setting("PURGE_SCHEDULE", "0 17 3 * * *", "When a purge begins (NCRONTAB, UTC): after the audit.", str),
+    Setting(
+        "PURGE_DRY_RUN",
+        "true",
+        "`true`: the schedule's purge only plans. `false`: it marks what is stale, and deletes what an "
+        "earlier run marked long enough ago.",
+        _truth,
+    ),
+    Setting(
+        "PURGE_RULES_FILE",
+        "",
+        "The rules of the schedule's purge, a YAML or JSON file; relative to the app. Empty: the defaults, "
+        "which `purge rules` shows.",
+        _path,
     ),
     Setting(
         "VAULT_RESOURCE_ID",
@@ -305,12 +509,77 @@ TABLE = (
         "The DPS's id scope: a rotation's canary registers with it. Empty: no canary can.",
         _id_scope,
     ),
+    Setting(
+        "CANARY_PREFIX",
+        "rotation-canary",
+        "What the registration ids of a rotation's canaries begin with, like one that the policy places. "
+        "Change it between rotations.",
+        _canary_prefix,
+    ),
     Setting("STATISTICS_SCHEDULE", "0 * * * * *", "When the hubs' devices are counted (NCRONTAB).", str),
     Setting(
         "AVOID_HUBS_AFTER_MINUTES",
         "0",
         "New devices avoid a hub that could not be counted for so long; 0: never.",
         _zero_or_more,
+    ),
+    Setting(
+        "ALLOWED_ENROLLMENTS",
+        "",
+        "Enrollments whose devices the webhook places: `group:GLOB`, `individual:GLOB` (a registration id), "
+        "separated by commas. Empty: all.",
+        _enrollments,
+    ),
+    Setting(
+        "ALLOWED_ENROLLMENTS_MODE",
+        "log",
+        "What becomes of requests of others: `log` or `refuse` (devices stay, new ones come again).",
+        _mode,
+    ),
+    Setting(
+        "CALLER_RANGES",
+        "",
+        "Networks that DPS calls the webhook from, separated by commas: 40.74.0.0/15. Empty: any.",
+        _ranges,
+    ),
+    Setting(
+        "CALLER_RANGES_MODE",
+        "log",
+        "What becomes of requests from elsewhere: `log` or `refuse` (devices stay, new ones come again).",
+        _mode,
+    ),
+    Setting(
+        "CALLER_PROXIES",
+        "0",
+        "How many proxies before the app's own append to X-Forwarded-For: 1 behind a Front Door.",
+        _proxies,
+    ),
+    Setting(
+        "TELEMETRY_IDS",
+        "none",
+        "Registration and device ids in logs and traces: `none`, `hashed` (with TELEMETRY_ID_KEY) or "
+        "`clear`. The ledger has them always.",
+        _telemetry_ids,
+    ),
+    Setting(
+        "TELEMETRY_ID_KEY",
+        "",
+        "The key of hashed ids, any secret text: a Key Vault reference, for who has it can try out ids.",
+        str,
+        secret=True,
+    ),
+    Setting(
+        "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        "",
+        "Application Insights, for the host and for the app alike.",
+        str,
+        secret=True,
+    ),
+    Setting(
+        "PYTHON_ENABLE_OPENTELEMETRY",
+        "false",
+        "`true`: the app sends its spans, logs and metrics itself, and the host no longer forwards its log.",
+        _switch,
     ),
     Setting(
         "CA_FILE",
@@ -336,6 +605,9 @@ class Settings:
     identity_client_id: str = ""
     webhook_url: str = ""
     webhook_key: str = field(default="", repr=False)
+    webhook_key_secret: str = ""
+    webhook_key_max_age_days: float = 180.0
+    webhook_site_id: str = ""
     dps_name: str = ""
     state_tables: str = field(default="", repr=False)
     cold_policy: str = "wait"
@@ -346,13 +618,34 @@ class Settings:
     ledger_keep_days: float = 90.0
     retention_schedule: str = "0 41 * * * *"
     hubs: Mapping[HubKey, str] = field(default_factory=dict)
+    hub_units: Mapping[HubKey, int] = field(default_factory=dict)
     audit_notify_url: str = field(default="", repr=False)
     audit_schedule: str = "0 17 2 * * *"
+    audit_sample_keys: int = 0
+    audit_certificate_days: int = 30
+    audit_key_age_days: int = 365
+    audit_webhook_key_age_days: int = 180
+    audit_never_registered_days: int = 90
+    audit_quota_percent: float = 80.0
+    audit_keep_runs: int = 30
     rotation_schedule: str = "0 17 5 * * *"
+    purge_schedule: str = "0 17 3 * * *"
+    purge_dry_run: bool = True
+    purge_rules_file: Path | None = None
     vault_resource_id: str = ""
     dps_id_scope: str = ""
+    canary_prefix: str = "rotation-canary"
     statistics_schedule: str = "0 * * * * *"
     avoid_hubs_after_minutes: float = 0.0
+    allowed_enrollments: tuple[tuple[EnrollmentKind, str], ...] = ()
+    allowed_enrollments_mode: Mode = "log"
+    caller_ranges: tuple[Network, ...] = ()
+    caller_ranges_mode: Mode = "log"
+    caller_proxies: int = 0
+    telemetry_ids: str = "none"
+    telemetry_id_key: str = field(default="", repr=False)
+    applicationinsights_connection_string: str = field(default="", repr=False)
+    python_enable_opentelemetry: bool = False
     ca_file: Path | None = None
 
     @classmethod
@@ -370,8 +663,27 @@ class Settings:
             except ValueError as error:
                 shown = "its value" if setting.secret else repr(text)
                 raise SettingsError(f"app setting {setting.name}: {shown} cannot be used; {error}") from None
+        if values["TELEMETRY_IDS"] == "hashed" and not values["TELEMETRY_ID_KEY"]:
+            raise SettingsError(
+                "app setting TELEMETRY_ID_KEY is empty, and TELEMETRY_IDS is 'hashed'; set it to a secret, "
+                "for serial numbers behind a plain hash are found by trying them all"
+            )
         # Each reader returns what its attribute holds: a test compares the two.
         return cls(**{_ATTRIBUTES.get(name, name.lower()): value for name, value in values.items()})
+
+    def changed(self, name: str, text: str) -> "Settings":
+        """These settings with one of them as a command's option says.
+
+        Args:
+            name: of the setting.
+            text: its value.
+
+        Raises:
+            ValueError: the value's problem and the fix, without a name.
+        """
+        setting = next(each for each in TABLE if each.name == name)
+        changes: dict[str, Any] = {_ATTRIBUTES.get(name, name.lower()): setting.read(text)}
+        return replace(self, **changes)
 
 
 _ATTRIBUTES = {"APP_ROLE": "role"}

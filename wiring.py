@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clients.arm import ArmClient
     from clients.auth import AzureCredential
     from clients.dps import DpsClient
+    from clients.function_keys import FunctionKeysClient
     from clients.hubs import HubClient, HubShares
     from clients.service import Auth
     from clients.vault import VaultClient
@@ -118,6 +119,26 @@ class Wiring:
             return None
         return ArmClient(
             self.settings.dps_resource_id,
+            auth=self.token(ARM_SCOPE),
+            connections=self.connections,
+            share=share,
+            clock=self.clock,
+            jitter=random.random,
+            url=self.settings.arm_url,
+        )
+
+    def function_keys(self, share: RateShare, site: str, function: str) -> "FunctionKeysClient":
+        """The access keys of a function of an app; entered by whoever runs the command.
+
+        Raises:
+            NotSendable: the id is not that of an app.
+        """
+        from clients.arm import ARM_SCOPE  # noqa: PLC0415 - as the module says
+        from clients.function_keys import FunctionKeysClient  # noqa: PLC0415 - as the module says
+
+        return FunctionKeysClient(
+            site,
+            function,
             auth=self.token(ARM_SCOPE),
             connections=self.connections,
             share=share,

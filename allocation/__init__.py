@@ -1,5 +1,6 @@
 """The custom-allocation webhook: a request of DPS becomes a decision, and the decision an answer."""
 
+from allocation.admission import Admission
 from allocation.errors import AllocationError, Overtaken, PolicyError
 from allocation.facts import Answer
 from allocation.fleet import ALL_OPEN, FleetView, HubState
@@ -15,6 +16,7 @@ from allocation.fleet_table import (
     uncordon,
     write_load,
 )
+from allocation.key_use import KeyUse, Use, fingerprint, read_uses, uses_of
 from allocation.knowledge import FixedKnowledge, Freshness, Knowledge, StoredKnowledge
 from allocation.ledger import UNLIST_AFTER, Entry, Ledger, checkpoint_of, listing_of, written_at
 from allocation.policy.compile import CompiledPolicy
@@ -27,6 +29,7 @@ __all__ = [
     "ALL_OPEN",
     "UNLIST_AFTER",
     "Activation",
+    "Admission",
     "AllocationError",
     "Allocator",
     "Answer",
@@ -39,6 +42,7 @@ __all__ = [
     "FleetView",
     "Freshness",
     "HubState",
+    "KeyUse",
     "Knowledge",
     "Ledger",
     "LoadRow",
@@ -49,15 +53,19 @@ __all__ = [
     "PolicyStore",
     "StateRow",
     "StoredKnowledge",
+    "Use",
     "checkpoint_of",
     "cordon",
     "disable",
     "drain",
+    "fingerprint",
     "forget_load",
     "listing_of",
     "read_fleet",
+    "read_uses",
     "record",
     "uncordon",
+    "uses_of",
     "write_load",
     "written_at",
 ]

@@ -231,6 +231,15 @@ def decide_unread(facts: Facts) -> Decision:
     return _stay_or_wait(facts, "", "policy", NO_POLICY)
 
 
+def withheld(facts: Facts, decision: Decision, problem: str) -> Decision:
+    """What a request is told that is not taken at its word (admission.py): nothing it did not bring itself.
+
+    A device that has a linked hub stays, any other waits. An explicit `reject` holds all the same: it is the
+    operator's word, and no doubt about the caller makes it less so.
+    """
+    return decision if isinstance(decision, Rejected) else _stay_or_wait(facts, "", "admission", problem)
+
+
 def _stay_or_wait(facts: Facts, policy: str, step: str, problem: str) -> Decision:
     trail = [Reason(step, problem)]
     current = facts.current_hub

@@ -157,11 +157,11 @@ class StoredKnowledge:
             self._one(facts.dps).placed(facts, decision)
 
     def _one(self, dps: str) -> "_OfOneDps":
-        found = self._of.get(dps)
-        if found is None:
-            if len(self._of) >= MOST_DPS:
-                del self._of[next(iter(self._of))]
-            found = self._of[dps] = self._make(dps)
+        found = self._of.pop(dps, None) or self._make(dps)
+        self._of[dps] = found
+        if len(self._of) > MOST_DPS:
+            # Who asked longest ago: made-up names push out each other, not a DPS whose devices register.
+            del self._of[next(iter(self._of))]
         return found
 
 

@@ -21,7 +21,7 @@ MOST_HUBS = 1_000
 """A DPS links at most 50 hubs (documented); far above that a list is not DPS's."""
 
 LONGEST_ID = 1_024
-"""Characters. DPS allows 128 in a registration id (documented)."""
+"""Characters of an id or a host name. DPS allows 128 in a registration id (documented), DNS 253 in a name."""
 
 CHECK_ID = ".webhook-check."
 """The registration id of calls that only ask whether the webhook answers.
@@ -67,6 +67,8 @@ def parse(body: bytes, dps: str, *, limit: int = BODY_LIMIT) -> Facts:
         )
     if not isinstance(registration_id, str) or len(registration_id) > LONGEST_ID:
         raise NotUnderstood("deviceRuntimeContext.registrationId", "not a text of at most 128 characters")
+    if len(dps) > LONGEST_ID:
+        raise NotUnderstood("dps", "not the name of a DPS; the webhook's URL ends in /allocate/NAME")
     kind, enrollment_id, enrollment = _enrollment(request)
     return Facts(
         dps=dps,
@@ -111,7 +113,7 @@ def _linked_hubs(request: Mapping[str, Any]) -> Mapping[HubKey, str]:
     if (
         not isinstance(names, list)
         or len(names) > MOST_HUBS
-        or not all(isinstance(name, str) for name in names)
+        or not all(isinstance(name, str) and len(name) <= LONGEST_ID for name in names)
     ):
         raise NotUnderstood("linkedHubs", "not a list of at most 50 host names")
     hubs = linked(names)
@@ -126,7 +128,7 @@ def _current_hub(context: Mapping[str, Any]) -> HubKey | None:
     name = member(context, "currentIotHubHostName")
     if name is None:
         return None
-    if not isinstance(name, str):
+    if not isinstance(name, str) or len(name) > LONGEST_ID:
         raise NotUnderstood("deviceRuntimeContext.currentIotHubHostName", "not a host name")
     return hub_key(name) or None
 
@@ -145,7 +147,8 @@ def _enrollment(request: Mapping[str, Any]) -> tuple[EnrollmentKind, str, Mappin
         enrollment = member(request, name)
         if isinstance(enrollment, dict):
             enrollment_id = member(enrollment, id_name)
-            return kind, enrollment_id if isinstance(enrollment_id, str) else "", enrollment
+            named = isinstance(enrollment_id, str) and len(enrollment_id) <= LONGEST_ID
+            return kind, enrollment_id if named else "", enrollment
     return "unknown", "", {}
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from allocation import request
-from allocation.decision import decide, decide_unread
+from allocation.admission import Admission
+from allocation.decision import decide, decide_unread, withheld
 from allocation.errors import NotAllocatable, NotUnderstood
 from allocation.facts import Answer, Decision, Facts, Placed, Rejected
 from allocation.knowledge import Knowledge, Known
@@ -58,6 +59,7 @@ class Allocator:
         ledger: Ledger | None = None,
         record: Record | None = None,
         budget: Budget | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """Make one.
 
@@ -68,6 +70,7 @@ class Allocator:
             ledger: keeps every answer; None keeps none.
             record: what the ledger keeps of the facts; None keeps nothing of them.
             budget: how long a request may take.
+            admission: which requests are taken at their word; None: all.
         """
         self._knowledge = knowledge
         self._clock = clock
@@ -75,14 +78,16 @@ class Allocator:
         self._ledger = ledger
         self._record = record
         self._budget = budget or Budget()
+        self._admission = admission
         self._late: set[asyncio.Task[None]] = set()
 
-    async def answer(self, body: bytes, dps: str = "") -> Answer:
+    async def answer(self, body: bytes, dps: str = "", forwarded: str = "") -> Answer:
         """Answer one call of DPS.
 
         Args:
             body: the HTTP body as received.
             dps: the DPS's name from the route, "" without one.
+            forwarded: the call's X-Forwarded-For, "" without one.
 
         Never raises: a fault of our own is a 503, which DPS tries again, never a 4xx that fails a device.
         """
@@ -92,24 +97,52 @@ class Allocator:
         except (NotAllocatable, NotUnderstood) as error:
             answer = request.refusal(error)
             self._telemetry.event(
-                "allocation_refused", dps=dps, status=answer.status, field=error.field, problem=error.problem
+                "allocation_refused",
+                dps=dps[: request.LONGEST_ID],
+                status=answer.status,
+                field=error.field,
+                problem=error.problem,
             )
-            return self._measured(answer, started, "refused")
+            return self._measured(answer, started, outcome="refused", dps=dps)
         except Exception as error:  # noqa: BLE001 - a bug must cost a retry, not a device
             return self._broken(error, started, dps)
         try:
             known = await self._knowledge.known(dps, self._budget.request - self._budget.ledger)
             decision = _decided(facts, known)
+            if refused := self._refused(facts, forwarded):
+                decision = withheld(facts, decision, refused)
             answer = request.answer(decision)
             self._knowledge.placed(facts, decision)
         except Exception as error:  # noqa: BLE001 - as above
             return self._broken(error, started, dps)
         trail = tuple(f"{reason.step}: {reason.found}" for reason in decision.trail)
-        self._telemetry.event("allocation", **_told(facts, decision, answer, trail))
-        if self._ledger is not None:
+        told = _told(facts, decision, answer, trail)
+        self._telemetry.event("allocation", **told)
+        if self._ledger is not None and not refused:
             left = started + self._budget.request - self._clock.monotonic()
             await self._keep(self._ledger, facts, decision, answer, trail, known.policy, left)
-        return self._measured(answer, started, type(decision).__name__.lower())
+        del told["trail"]  # the event has it; a span's attributes are short
+        return self._measured(answer, started, **told)
+
+    def _refused(self, facts: Facts, forwarded: str) -> str:
+        """Why a request is not taken at its word; "" where it is. Tells of every doubt."""
+        refused = ""
+        for doubt in self._admission.doubts(facts, forwarded) if self._admission else ():
+            if doubt.refused:
+                refused = f"the {doubt.what} is not in {doubt.setting}"
+            handled = "refused" if doubt.refused else "told"
+            self._telemetry.measure("requests_doubted", 1, doubt=doubt.what, handled=handled)
+            if self._admission and self._admission.is_news(doubt, self._clock.now()):
+                self._telemetry.event(
+                    "request_doubted",
+                    dps=facts.dps,
+                    doubt=doubt.what,
+                    caller=doubt.found if doubt.what == "caller" else "",
+                    enrollment=doubt.found if doubt.what == "enrollment" else "",
+                    setting=doubt.setting,
+                    handled=handled,
+                )
+        return refused
 
     async def _keep(
         self,
@@ -175,11 +208,15 @@ class Allocator:
             trace = trace.tb_next
         place = f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else "unknown"
         self._telemetry.event("allocation_broken", dps=dps, error=type(error).__name__, place=place)
-        return self._measured(request.BROKEN, started, "broken")
+        return self._measured(request.BROKEN, started, outcome="broken", dps=dps)
 
-    def _measured(self, answer: Answer, started: float, outcome: str) -> Answer:
-        duration = (self._clock.monotonic() - started) * 1000
-        self._telemetry.measure("allocation_ms", duration, outcome=outcome, status=str(answer.status))
+    def _measured(self, answer: Answer, started: float, **told: object) -> Answer:
+        """Tell how long it took, and that it ended as told: `outcome` and, of a decision, all about it."""
+        seconds = self._clock.monotonic() - started
+        outcome, rule, hub = (str(told.get(name) or "") for name in ("outcome", "rule", "hub"))
+        self._telemetry.measure("allocation_ms", seconds * 1000, outcome=outcome, status=str(answer.status))
+        self._telemetry.measure("allocations", 1, outcome=outcome, rule=rule, hub=hub)
+        self._telemetry.span("allocation", seconds, **{**told, "status": answer.status})
         return answer
 
 

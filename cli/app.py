@@ -14,6 +14,7 @@ from cli import (
     audit,
     certificates,
     completion,
+    decommission,
     device,
     documents,
     enrollment,
@@ -68,6 +69,7 @@ def application() -> App:
     root.command(hub.app())
     root.command(job.app())
     root.command(purge.app())
+    root.command(decommission.app())
     root.command(rotate.app())
     root.command(explain)
     root.command(simulate)

@@ -134,7 +134,11 @@ async def _roll(
             await confirmation.ask(f"{_DOES[step]} of {noun.what} {name}", planned.diff)
 
         made = await changes.change(
-            noun.documents, name, roll.edit(step, new), consent=consent, webhook_url=noun.session.own_webhook
+            noun.documents,
+            name,
+            roll.edit(step, new),
+            consent=consent,
+            webhook_url=await noun.session.own_webhook(),
         )
         if not made.diff:
             terminal.note("this step was done already; nothing was sent")

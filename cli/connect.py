@@ -157,15 +157,35 @@ class Session:
             raise Usage("VAULT_URL is not set; set it to https://NAME.vault.azure.net")
         return vault
 
-    @property
-    def own_webhook(self) -> str | None:
-        """This app's webhook with its key, for reads that mask it; None where settings do not say both."""
-        from lifecycle.enrollments.webhook import with_key  # noqa: PLC0415 - for few commands
+    async def webhook_key(self) -> str:
+        """The webhook's key: the vault's, where WEBHOOK_KEY_SECRET names it, else WEBHOOK_KEY; "" for none.
+
+        The vault's counts more, for it follows a roll of the key.
+        """
+        from clients.errors import ClientError  # noqa: PLC0415 - for few commands
+        from clients.vault_shapes import Secret  # noqa: PLC0415 - as above
 
         settings = self.settings
-        if not (settings.webhook_url and settings.webhook_key):
-            return None
-        return with_key(settings.webhook_url, settings.webhook_key)
+        if not (settings.webhook_key_secret and settings.vault_url):
+            return settings.webhook_key
+        try:
+            found = await self.vault.get(settings.webhook_key_secret)
+        except ClientError as error:
+            self.terminal.note(f"WEBHOOK_KEY_SECRET was not read, WEBHOOK_KEY is used instead: {error}")
+            return settings.webhook_key
+        if not isinstance(found, Secret):
+            return settings.webhook_key
+        key = found.value.reveal().strip()
+        self.terminal.hide(key)
+        return key
+
+    async def own_webhook(self) -> str | None:
+        """This app's webhook with its key, for reads that mask it; None where they are not both known."""
+        from lifecycle.enrollments.webhook import with_key  # noqa: PLC0415 - for few commands
+
+        base = self.settings.webhook_url
+        key = await self.webhook_key() if base else ""
+        return with_key(base, key) if key else None
 
     def _way_in(self) -> tuple[str, Auth]:
         connection, settings = self._connection, self.settings
@@ -246,6 +266,9 @@ _STATE: Mapping[str, tuple[str, ...]] = {
     "CA_FILE": ("ca",),
     "STATE_TABLES": ("tables",),
     "WEBHOOK_URL": ("functions", "allocate_url"),
+    "WEBHOOK_SITE_ID": ("functions", "site"),
+    "WEBHOOK_KEY_SECRET": ("functions", "key_secret"),
+    "IDENTITY_CLIENT_ID": ("operator", "client_id"),
 }
 
 

@@ -90,7 +90,7 @@ async def apply(
     files.check_unique(wanted)
     kinds: list[Kind] = [_KINDS[each] for each in dict.fromkeys(prune or ())]
     there = _there(session)
-    url = session.own_webhook
+    url = await session.own_webhook()
     made = await plan.plan(wanted, there, _References(session), prune=kinds, webhook_url=url)
     _show(session, made)
     deletions = made.counts["delete"]
@@ -175,7 +175,7 @@ class _References:
         """A function key."""
         session = self._session
         if source.source == "setting":
-            key: str | None = session.settings.webhook_key
+            key: str | None = await session.webhook_key()
         elif source.source == "environment":
             key = session.environment.get(source.name)
         else:

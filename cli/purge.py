@@ -6,8 +6,6 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from allocation.errors import PolicyError
-from allocation.policy.text import read_text
 from cli.confirm import Confirmation
 from cli.connect import Session
 from cli.errors import Missing, Usage
@@ -24,6 +22,7 @@ from lifecycle.jobs import show as show_job
 from lifecycle.purge.archive import Archive
 from lifecycle.purge.marks import Marks
 from lifecycle.purge.policy import PurgePolicy
+from lifecycle.purge.rules_file import read_rules
 
 TABLE = "purge"
 """The table of marks and of the archive."""
@@ -52,7 +51,7 @@ _JOBS = tuple(map(member, ("run", "state", "progress", "by", "problem")))
 
 async def rules(*, rules: Rules = None, session: Injected[Session]) -> None:
     """Show the rules that a run would go by, defaults filled in."""
-    session.output.one(_policy(rules).document())
+    session.output.one(rules_of(rules).document())
 
 
 async def plan(
@@ -64,7 +63,7 @@ async def plan(
     session: Injected[Session],
 ) -> None:
     """Look at every record and tell what a run would do: counts, calls, minutes, price. Nothing changes."""
-    await _start(session, route, _policy(rules), by=whoever(by), dry_run=True, wait=wait)
+    await _start(session, route, rules_of(rules), by=whoever(by), dry_run=True, wait=wait)
 
 
 async def run(
@@ -86,7 +85,7 @@ async def run(
     session: Injected[Session],
 ) -> None:
     """Start a run: a dry one, unless --execute is said."""
-    policy = _policy(rules)
+    policy = rules_of(rules)
     if execute:
         marks = Marks(session.wiring.table(TABLE), State(session, route).dps)
         until = session.now
@@ -217,17 +216,16 @@ def _archive(session: Session, route: str | None) -> Archive:
     return Archive(session.wiring.table(TABLE), state.dps)
 
 
-def _policy(file: Path | None) -> PurgePolicy:
+def rules_of(file: Path | None) -> PurgePolicy:
+    """The rules of --rules; without it, the defaults.
+
+    Raises:
+        Usage: they cannot be read or used.
+    """
     if file is None:
         return PurgePolicy()
     try:
-        document = read_text(text_of(file, "rules"))
-    except PolicyError as error:
-        raise Usage(f"--rules: {str(file)!a}: {error}") from None
-    if isinstance(document, Mapping) and "purge" in document:
-        document = document["purge"]
-    try:
-        return PurgePolicy.read(document)
+        return read_rules(text_of(file, "rules"))
     except InvalidOption as error:
         raise Usage(f"--rules: {str(file)!a}: {error}") from None
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from cyclopts import App, Parameter
 
+from cli import rotate_webhook_key
 from cli.confirm import Confirmation, OnlyShown
 from cli.connect import Session
 from cli.errors import NotConsented
@@ -84,7 +85,7 @@ async def adopt(
 ) -> None:
     """Say once which slot of a group is in use; from then on its keys can be rotated."""
     group = validation.known_id(enrollment_id, "enrollment_id")
-    rotations = _rotations(session)
+    rotations = await _rotations(session)
     terms = _terms(overlap, validity, canary=canary, hold=hold)
     name = secret or _secret_name(session, group)
     confirmation = Confirmation(session.terminal, yes=yes, dry_run=dry_run)
@@ -102,7 +103,7 @@ async def adopt(
 
 async def plan(enrollment_id: Group, *, session: Injected[Session]) -> None:
     """Show what a start would do, or what comes next. Changes nothing."""
-    found = await commands.plan(_rotations(session), _group(enrollment_id))
+    found = await commands.plan(await _rotations(session), _group(enrollment_id))
     session.output.one(
         {
             **_told(found.row),
@@ -121,7 +122,7 @@ async def start(
     enrollment_id: Group, *, yes: Yes = False, dry_run: DryRun = False, session: Injected[Session]
 ) -> None:
     """Ask for a rotation now, or for a blocked one to be tried again."""
-    rotations, group = _rotations(session), _group(enrollment_id)
+    rotations, group = await _rotations(session), _group(enrollment_id)
     found = await commands.plan(rotations, group)
     destroys = [Difference(f"slots.{found.destroys}", "the key in it", "a new key")] if found.destroys else []
     await Confirmation(session.terminal, yes=yes, dry_run=dry_run).ask(
@@ -198,7 +199,7 @@ async def breach(
     """
     group = _group(enrollment_id)
     terms = _terms(overlap, validity)
-    rotations = _rotations(session)
+    rotations = await _rotations(session)
     session.terminal.note(
         f"both keys of enrollment group {group} go at once, without overlap: no device of it can register "
         "until it has a key derived from the new one; connected devices stay connected"
@@ -239,7 +240,7 @@ async def identities(
     assert span is not None
     moment = session.now - span
     if disable:
-        rotations = _rotations(session)
+        rotations = await _rotations(session)
         await Confirmation(session.terminal, yes=yes, dry_run=dry_run).ask(
             f"disable the hub identities of {group} whose devices have not registered since {_time(moment)}",
             (),
@@ -293,6 +294,7 @@ def app() -> App:
     for command in (adopt, plan, start, status, promote, retire, abort, breach, identities):
         noun.command(command)
     noun.command(export_keys, name="export-device-keys")
+    noun.command(rotate_webhook_key.app())
     return noun
 
 
@@ -305,7 +307,7 @@ async def _consent(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    rotations, group = _rotations(session), _group(enrollment_id)
+    rotations, group = await _rotations(session), _group(enrollment_id)
     row = await rotations.store.get(group)
     confirmation = Confirmation(session.terminal, yes=yes, dry_run=dry_run)
     await confirmation.ask(f"{words} enrollment group {row.group}, which is {row.stage}", ())
@@ -316,15 +318,13 @@ def _group(enrollment_id: str) -> str:
     return validation.known_id(enrollment_id, "enrollment_id")
 
 
-def _rotations(session: Session) -> Rotations:
-    settings = session.settings
-    webhook = f"{settings.webhook_url}?code={settings.webhook_key}" if settings.webhook_key else None
+async def _rotations(session: Session) -> Rotations:
     return Rotations(
         store=_store(session),
         jobs=JobStore(session.wiring.table("jobs"), State(session, None).dps, session.clock),
         groups=session.dps.groups,
         vault=session.vault,
-        webhook_url=webhook,
+        webhook_url=await session.own_webhook(),
     )
 
 

@@ -36,7 +36,9 @@ WebhookBase = Annotated[
 ]
 KeySecret = Annotated[
     str | None,
-    Parameter(help="Secret of the vault with the function key; else WEBHOOK_KEY, else you are asked for it."),
+    Parameter(
+        help="The vault's secret with the key; else WEBHOOK_KEY_SECRET, WEBHOOK_KEY, or you are asked for it."
+    ),
 ]
 Anonymous = Annotated[bool, Parameter(negative=(), help="The function needs no key.")]
 
@@ -201,8 +203,8 @@ async def _key(session: Session, key_secret: str | None) -> str:
         if not isinstance(found, Secret):
             raise Missing(f"--key-secret: the vault has no readable secret {key_secret}")
         return found.value.reveal().strip()
-    if session.settings.webhook_key:
-        return session.settings.webhook_key
+    if known := await session.webhook_key():
+        return known
     typed = await session.terminal.ask_secret("function key of the webhook: ")
     if not typed:
         raise Usage(

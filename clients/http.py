@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 from azure.core.exceptions import (
@@ -124,7 +125,7 @@ class HttpxTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):
         await self.close()
 
     async def send(self, request: HttpRequest, **_options: object) -> AsyncHttpResponse:
-        """Send the request and read the answer.
+        """Send the request and read the answer; a read once more where a kept connection had been dropped.
 
         azure-core's options (its own timeouts, proxies, streaming) are not looked at: the client has its
         own, and whoever calls the SDK bounds the whole call.
@@ -134,12 +135,7 @@ class HttpxTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):
             ServiceResponseError: it may have been, and there is no answer.
         """
         try:
-            answer = await self._client.request(
-                request.method,
-                _as_signed(request.url),
-                headers=request.headers,
-                content=request.content,
-            )
+            answer = await self._sent(request)
         except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise ServiceRequestTimeoutError(_said(error), error=error) from error
         except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
@@ -159,6 +155,48 @@ class HttpxTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):
         )
         await response.read()
         return response
+
+    async def _sent(self, request: HttpRequest) -> httpx.Response:
+        """Its answer.
+
+        A service drops idle connections at times of its own, and a request may cross with that. Such a read
+        is sent once more; a write never is, for what broke may have been its answer.
+        """
+        fate = _Fate()
+        try:
+            return await self._once(request, {"trace": fate} if request.method == "GET" else {})
+        except (httpx.RemoteProtocolError, httpx.NetworkError):
+            if not fate.met_a_dropped_connection:
+                raise
+        return await self._once(request, {})
+
+    async def _once(self, request: HttpRequest, extensions: dict[str, Any]) -> httpx.Response:
+        return await self._client.request(
+            request.method,
+            _as_signed(request.url),
+            headers=request.headers,
+            content=request.content,
+            extensions=extensions,
+        )
+
+
+class _Fate:
+    """How far a request came, as httpcore tells it step by step."""
+
+    def __init__(self) -> None:
+        self._steps: set[str] = set()
+
+    async def __call__(self, step: str, _info: object) -> None:
+        self._steps.add(step)
+
+    @property
+    def met_a_dropped_connection(self) -> bool:
+        """Whether it went over a connection that was there before, and no answer began."""
+        return (
+            "http11.send_request_headers.started" in self._steps
+            and "http11.receive_response_headers.complete" not in self._steps
+            and not any(step.startswith("connection.connect") for step in self._steps)
+        )
 
 
 class _Response(AsyncHttpResponseImpl):

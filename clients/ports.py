@@ -32,6 +32,9 @@ class Telemetry(Protocol):
     def measure(self, name: str, value: float, **dimensions: str) -> None:
         """One measured value of a metric; a count is a measure of 1."""
 
+    def span(self, name: str, seconds: float, **attributes: object) -> None:
+        """A piece of work that ended just now, and how long it took."""
+
 
 class RateShare(Protocol):
     """A share of a service's rate limit, held by one kind of work."""

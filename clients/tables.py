@@ -170,7 +170,8 @@ class TableAccount:
             "transport": HttpxTransport(http),
             # The SDK would send a write again after a timeout, and take its own first success for somebody
             # else's: an insert would find its row there, a guarded replace its ETag moved. Reads go
-            # unrepeated too: the hot path has a budget that ten attempts with pauses would not respect.
+            # unrepeated too, since the hot path has a budget that ten attempts with pauses would not
+            # respect; but for those that met a dropped connection, which the transport sends once more.
             "retry_total": 0,
             "permit_redirects": False,
         }

@@ -24,6 +24,12 @@ _SECRET = re.compile(
     # the user's part of a URL
     r"|(://)[^/@\s]+(?=@)"
 )
+_IN_URLS = re.compile(
+    # As in URLs, connection strings and headers; a bare name of a secret may head a column of a log line.
+    r"(?i)([?&](?:code|sig|signature|token|key)=|\b(?:sharedaccesskey|accountkey|password)=)[^\s\"'&;,\\]+"
+    r"|(\b(?:sharedaccesssignature|bearer)\s+)[^\s\"',\\]+"
+    r"|(://)[^/@\s\"]+(?=@)"
+)
 _KEY_LIKE = re.compile(r"[A-Za-z0-9+/_-]{20,}={1,2}|[A-Za-z0-9+/_-]{40,}")
 _HEX = re.compile(r"[0-9A-Fa-f-]+")
 
@@ -42,3 +48,14 @@ def plain(text: str) -> str:
     clean = _SECRET.sub(lambda found: next(part for part in found.groups() if part) + "****", clean)
     clean = _KEY_LIKE.sub(lambda found: found[0] if _HEX.fullmatch(found[0]) else "****", clean).strip()
     return clean if len(clean) <= LONGEST else clean[: LONGEST - 1] + "…"
+
+
+def masked(text: str) -> str:
+    """The text with keys of URLs, connection strings and authorization headers masked, and else as it is.
+
+    Such as a function key (`?code=`), a signature (`sig=`) and what stands behind `Bearer`. Cheap where there
+    is none: it is asked of each line of a log.
+    """
+    if not any(sign in text for sign in ("=", "@", "earer ", "EARER ")):
+        return text
+    return _IN_URLS.sub(lambda found: next(part for part in found.groups() if part) + "****", text)

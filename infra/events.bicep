@@ -20,15 +20,15 @@ param deadLetterAccountId string
 param deadLetterContainer string
 
 var present = split(functions, ',')
-var nearExpiry = {
+var secretExpiry = {
   function: 'secret_near_expiry'
-  types: ['Microsoft.KeyVault.SecretNearExpiry']
+  types: ['Microsoft.KeyVault.SecretNearExpiry', 'Microsoft.KeyVault.SecretExpired']
 }
 var deviceDeleted = {
   function: 'device_deleted'
   types: ['Microsoft.Devices.DeviceDeleted']
 }
-var vaultTopics = contains(present, nearExpiry.function) ? [vaultTopicId] : []
+var vaultTopics = contains(present, secretExpiry.function) ? [vaultTopicId] : []
 var hubTopics = contains(present, deviceDeleted.function) && !empty(hubTopicIds) ? split(hubTopicIds, ',') : []
 
 module vaultSubscriptions 'modules/event-subscription.bicep' = [for (id, i) in vaultTopics: {
@@ -36,9 +36,9 @@ module vaultSubscriptions 'modules/event-subscription.bicep' = [for (id, i) in v
   scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
   params: {
     topicName: split(id, '/')[8]
-    name: replace(nearExpiry.function, '_', '-')
-    functionId: '${appId}/functions/${nearExpiry.function}'
-    eventTypes: nearExpiry.types
+    name: replace(secretExpiry.function, '_', '-')
+    functionId: '${appId}/functions/${secretExpiry.function}'
+    eventTypes: secretExpiry.types
     identityId: identityId
     deadLetterAccountId: deadLetterAccountId
     deadLetterContainer: deadLetterContainer

@@ -80,10 +80,12 @@ var lifecycleName = 'func-lifecycle-${token}'
 var vaultName = 'kv-${token}'
 var stateName = 'ststate${token}'
 var packages = 'packages'
+// The vault's secret with the webhook's key; `rotate webhook-key` makes it.
+var webhookKeySecret = 'webhook-key'
 var deadLetters = 'deadletters'
-// Tables of the app, and what the webhook may do with them. It is open to the world, so it may write the ledger alone.
+// Tables of the app, and what the webhook may do with them. It is open to the world, so it may write the ledger, and count the uses of its keys, alone.
 var allocationReads = ['policies', 'fleet']
-var allocationWrites = ['ledger']
+var allocationWrites = ['ledger', 'keyuse']
 var lifecycleTables = ['audit', 'jobs', 'purge', 'rotations']
 
 var group = '/subscriptions/${subscription().subscriptionId}/resourceGroups/${groupName}'
@@ -285,6 +287,8 @@ module allocationApp 'modules/function-app.bicep' = {
     packageContainer: packages
     insightsConnectionString: monitoring.outputs.connectionString
     httpConcurrency: webhookConcurrency
+    // The limit of allocation/request.py: the host need not read and hand over what is refused anyway.
+    bodyLimit: 262144
     alwaysReady: webhookInstances
     frontDoorId: frontDoorId
     appSettings: union({
@@ -293,12 +297,20 @@ module allocationApp 'modules/function-app.bicep' = {
       DPS_NAME: dpsPath[8]
       STATE_TABLES: state.outputs.tableEndpoint
       IDENTITY_CLIENT_ID: identities.outputs.allocationClientId
+      TELEMETRY_IDS: 'none'
+      TELEMETRY_ID_KEY: ''
       COLD_POLICY: 'wait'
       STATE_REFRESH_SECONDS: '15'
       STATE_MAX_AGE_SECONDS: '60'
       AVOID_HUBS_AFTER_MINUTES: '0'
       REQUEST_SECONDS: '2.5'
       LEDGER_SECONDS: '0.3'
+      // Lists that doubt nobody until they are filled, and only log until their mode says refuse: docs/threat-model.md.
+      ALLOWED_ENROLLMENTS: ''
+      ALLOWED_ENROLLMENTS_MODE: 'log'
+      CALLER_RANGES: ''
+      CALLER_RANGES_MODE: 'log'
+      CALLER_PROXIES: empty(frontDoorId) ? '0' : '1'
     }, allocationSettings)
   }
   dependsOn: [stateAccess]
@@ -320,6 +332,8 @@ module lifecycleApp 'modules/function-app.bicep' = {
     packageContainer: packages
     insightsConnectionString: monitoring.outputs.connectionString
     httpConcurrency: 16
+    // Event Grid delivers events of up to 1 MB.
+    bodyLimit: 2097152
     alwaysReady: 0
     frontDoorId: ''
     appSettings: union({
@@ -331,15 +345,31 @@ module lifecycleApp 'modules/function-app.bicep' = {
       ARM_URL: environment().resourceManager
       VAULT_URL: vault.outputs.uri
       WEBHOOK_URL: empty(webhookUrl) ? 'https://${allocationApp.outputs.hostName}/api/allocate' : webhookUrl
+      WEBHOOK_KEY_SECRET: webhookKeySecret
+      WEBHOOK_KEY_MAX_AGE_DAYS: '180'
       STATE_TABLES: state.outputs.tableEndpoint
       IDENTITY_CLIENT_ID: identities.outputs.lifecycleClientId
+      TELEMETRY_IDS: 'none'
+      TELEMETRY_ID_KEY: ''
       // Empty: the hubs linked to the DPS, as the management plane has them at the time.
       HUBS: ''
+      HUB_UNITS: ''
       AUDIT_NOTIFY_URL: empty(auditNotifySecret) ? '' : '@Microsoft.KeyVault(SecretUri=${vault.outputs.uri}secrets/${auditNotifySecret})'
       VAULT_RESOURCE_ID: vault.outputs.id
       DPS_ID_SCOPE: dpsAccess.outputs.idScope
+      CANARY_PREFIX: 'rotation-canary'
       AUDIT_SCHEDULE: '0 17 2 * * *'
+      AUDIT_SAMPLE_KEYS: '0'
+      AUDIT_CERTIFICATE_DAYS: '30'
+      AUDIT_KEY_AGE_DAYS: '365'
+      AUDIT_WEBHOOK_KEY_AGE_DAYS: '180'
+      AUDIT_NEVER_REGISTERED_DAYS: '90'
+      AUDIT_QUOTA_PERCENT: '80'
+      AUDIT_KEEP_RUNS: '30'
       ROTATION_SCHEDULE: '0 17 5 * * *'
+      PURGE_SCHEDULE: '0 17 3 * * *'
+      PURGE_DRY_RUN: 'true'
+      PURGE_RULES_FILE: ''
       STATISTICS_SCHEDULE: '0 * * * * *'
       RETENTION_SCHEDULE: '0 41 * * * *'
       LEDGER_KEEP_DAYS: '90'

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from clients.pacing import PacedShare
 from clients.ports import Clock
 from lifecycle.errors import NoShare
+from provisioning.hubs import HubKey
 
 
 class Rate(StrEnum):
@@ -39,19 +40,17 @@ Shares = Mapping[str, Mapping[Rate, float]]
 PER_MINUTE: Mapping[Rate, int] = MappingProxyType(
     {Rate.DPS: 1000, Rate.HUB_REGISTRY: 100, Rate.HUB_QUERY: 20}
 )
-"""Calls a minute; of a hub: of one unit of S1, S2, B1, B2 or F1. S3 and B3 allow 50 times as much."""
-
-HIGH_TIER = 50
-"""How many times more a unit of S3 or B3 allows of both of a hub's rates."""
+"""Calls a minute; of a hub: of one unit of S1, S2, B1, B2 or F1. For S3 and B3 see HIGH_TIER."""
 
 SHARES: Shares = MappingProxyType(
     {
         "audit": {Rate.DPS: 0.12, Rate.HUB_REGISTRY: 0.10, Rate.HUB_QUERY: 0.25},
         "purge": {Rate.DPS: 0.60, Rate.HUB_REGISTRY: 0.25, Rate.HUB_QUERY: 0.25},
-        "rotation": {Rate.DPS: 0.05, Rate.HUB_REGISTRY: 0.02},
+        "rotation": {Rate.DPS: 0.05, Rate.HUB_REGISTRY: 0.06},
         "export": {Rate.DPS: 0.05},
         "webhook-key": {Rate.DPS: 0.08},
         "statistics": {Rate.HUB_REGISTRY: 0.03},
+        "decommission": {Rate.DPS: 0.05, Rate.HUB_REGISTRY: 0.06, Rate.HUB_QUERY: 0.15},
     }
 )
 """The shares where no setting says otherwise."""
@@ -93,22 +92,26 @@ class Rates:
     """The shares of one process, each made at its first use. One instance per DPS, kept across ticks."""
 
     def __init__(
-        self, clock: Clock, shares: Shares = SHARES, *, units: Mapping[str, int] | None = None
+        self,
+        clock: Clock,
+        shares: Shares = SHARES,
+        *,
+        units: Mapping[HubKey, int] | Mapping[str, int] | None = None,
     ) -> None:
         """Make it.
 
         Args:
             clock: what minutes are measured by.
             shares: by kind.
-            units: hub name, in lower case -> its units, times HIGH_TIER where its tier is 3. A hub that is
-                not named counts as one unit.
+            units: hub -> its units, times provisioning.hubs.HIGH_TIER where its tier is 3. A hub that is not
+                named counts as one unit.
 
         Raises:
             ValueError: the shares are too much.
         """
         self._clock = clock
         self._shares = checked(shares)
-        self._units = dict(units or {})
+        self._units: dict[str, int] = {str(hub): count for hub, count in (units or {}).items()}
         self._paced: dict[tuple[str, Rate, str], PacedShare] = {}
 
     def per_minute(self, kind: str, rate: Rate, hub: str = "") -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,10 @@ from local.dps import sas
 SERVICE_API = "2021-10-01"
 DEVICE_API = "2021-10-01"
 _PATIENCE = httpx.Timeout(30.0)
+
+
+def _machine() -> datetime:
+    return datetime.now(UTC)
 
 
 class CallFailedError(Exception):
@@ -40,11 +44,15 @@ def connect(url: str, trust: ssl.SSLContext | None, *, connections: int = 100) -
 class ServiceClient:
     """An operator's client of the service API."""
 
-    def __init__(self, http: httpx.AsyncClient, connection_string: str) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, connection_string: str, *, now: Callable[[], datetime] = _machine
+    ) -> None:
+        """Make it; `now` dates its tokens, where the service's date is not the machine's."""
         parts = dict(part.split("=", 1) for part in connection_string.split(";"))
         self._http = http
         self._host, self._policy = parts["HostName"], parts["SharedAccessKeyName"]
         self._key = parts["SharedAccessKey"]
+        self._now = now
 
     async def put_group(self, group: Mapping[str, Any], *, etag: str | None = None) -> dict[str, Any]:
         """Create a group, or replace the one whose ETag this is."""
@@ -55,6 +63,10 @@ class ServiceClient:
     ) -> dict[str, Any]:
         """Create an individual enrollment, or replace the one whose ETag this is."""
         return await self._put(f"/enrollments/{quote(enrollment['registrationId'])}", enrollment, etag)
+
+    async def delete_group(self, group: str) -> None:
+        """Delete a group, whatever is left of it."""
+        await self._call("DELETE", f"/enrollmentGroups/{quote(group)}", headers={"If-Match": "*"})
 
     async def keys(self, path: str) -> dict[str, str]:
         """The symmetric keys of `enrollmentGroups/ID` or `enrollments/ID`."""
@@ -91,7 +103,7 @@ class ServiceClient:
     async def _call(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        expires = datetime.now(UTC) + timedelta(minutes=10)
+        expires = self._now() + timedelta(minutes=10)
         token = sas.sign(self._host, self._key, expires, self._policy)
         response = await self._http.request(
             method,
@@ -112,6 +124,8 @@ class Device:
     registration_id: str
     key: str = field(repr=False)
     payload: Mapping[str, Any] | None = None
+    now: Callable[[], datetime] = _machine
+    """Dates its tokens."""
 
     async def register(self, http: httpx.AsyncClient, id_scope: str) -> dict[str, Any]:
         """Register and poll until DPS has decided, as long as that takes.
@@ -138,7 +152,7 @@ class Device:
         self, http: httpx.AsyncClient, method: str, path: str, id_scope: str, body: object = None
     ) -> httpx.Response:
         resource = f"{id_scope}/registrations/{self.registration_id}"
-        token = sas.sign(resource, self.key, datetime.now(UTC) + timedelta(hours=1), "registration")
+        token = sas.sign(resource, self.key, self.now() + timedelta(hours=1), "registration")
         response = await http.request(
             method, path, params={"api-version": DEVICE_API}, json=body, headers={"Authorization": token}
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from local.arm import ArmPage, ProvisioningResource
+from local.arm import ArmPage, FunctionSite, ProvisioningResource
 from local.arm.resources import group_id
 from local.dps.authorities import CaCertificate
 from local.dps.behaviour import Behaviour
@@ -17,8 +17,8 @@ from local.faults import Faults, shapes
 from local.hub import IotHub
 from local.iothub.behaviour import HubBehaviour
 from local.iothub.service import HubService
-from local.issuer import Issuer, Role, TokenService
-from local.issuer.roles import EVERYTHING
+from local.issuer import Identity, Issuer, Role, TokenService
+from local.issuer.roles import EVERYTHING, WEBSITE_CONTRIBUTOR
 from local.issuer.tokens import SYSTEM
 from local.kept import Head, KeptHub, Services, Store, lines
 from local.mqtt import MqttBehaviour, device_api, met_by, serve_mqtt
@@ -29,6 +29,9 @@ from local.tls import ServerCertificate
 from local.topics import SystemTopics
 from local.vault.service import KeyVault
 from local.world import World
+
+OPERATOR = "00000000-0000-4000-8000-0000000000a1"
+"""Client id of the identity of commands: beside what the app may, it may change keys of function apps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Cloud:
     arm_address: Address
     dps_resource: str
     """The DPS's resource id at the management plane."""
+    site_resources: tuple[str, ...]
+    """Those of the function apps."""
     issuer: Issuer
     identity: Mapping[str, str]
     """The environment variables by which a process gets tokens as a managed identity does."""
@@ -83,6 +88,7 @@ class Cloud:
             "hub_connection_strings": {name: hub.connection_string for name, hub in self.hubs.items()},
             "vault": {"url": self.vault_address.url},
             "arm": {"url": self.arm_address.url, "dps": self.dps_resource},
+            "operator": {"client_id": OPERATOR},
             "identity": dict(self.identity),
         }
 
@@ -135,6 +141,7 @@ class Setting:
         ca_certificates: what DPS knows for devices that prove themselves by X.509.
         hub_locations: host name -> region, where that is not the DPS's own.
         roles: what the managed identity may do.
+        sites: function apps whose functions' keys the management plane can change.
         ports: fixed ones: `dps`, `mqtt`, `vault`, `arm`, `identity`, `hub HOST-NAME`; 0 and none: any.
         store: what an earlier run left; its records, keys and ports are taken over.
     """
@@ -142,6 +149,7 @@ class Setting:
     ca_certificates: Iterable[CaCertificate] = ()
     hub_locations: Mapping[str, str] = field(default_factory=dict)
     roles: tuple[Role, ...] = EVERYTHING
+    sites: tuple[FunctionSite, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
     store: Store | None = None
 
@@ -187,7 +195,8 @@ async def serve_cloud(
     given = setting or Setting()
     head = given.head
     async with AsyncExitStack() as parts:
-        issuer = Issuer(world.clock, system=replace(SYSTEM, roles=given.roles))
+        operator = Identity(OPERATOR, f"{OPERATOR[:-1]}2", roles=(*given.roles, WEBSITE_CONTRIBUTOR))
+        issuer = Issuer(world.clock, system=replace(SYSTEM, roles=given.roles), identities=(operator,))
         outgoing = Outgoing(faults)
         webhooks = await parts.enter_async_context(outgoing.client("webhook"))
         records = _hubs(hubs, head)
@@ -243,7 +252,7 @@ async def serve_cloud(
         )
         made = world.clock.now() if head is None else head.made
         resource = ProvisioningResource(dps, hub_locations=given.hub_locations, certified=made)
-        page = ArmPage([resource], issuer, world)
+        page = ArmPage([resource], issuer, world, sites=given.sites)
         arm_address = await parts.enter_async_context(
             serve(faults.around("arm", page, shapes.arm), certificate, port=given.port("arm"))
         )
@@ -261,6 +270,7 @@ async def serve_cloud(
             vault_address=vault_address,
             arm_address=arm_address,
             dps_resource=page.resource_id(resource),
+            site_resources=tuple(map(page.site_id, given.sites)),
             issuer=issuer,
             identity=tokens.environment(identity.url),
             identity_address=identity,

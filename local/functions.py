@@ -136,6 +136,12 @@ class FunctionsProcess:
         return str(self._ready["master_key"])
 
     @property
+    def function_keys(self) -> Mapping[str, str]:
+        """The key that each function has from the start; it may have been deleted since."""
+        keys: Mapping[str, str] = self._ready.get("function_keys", {})
+        return keys
+
+    @property
     def system_keys(self) -> Mapping[str, str]:
         """Keys of the extensions, by their names."""
         keys: Mapping[str, str] = self._ready["system_keys"]
@@ -160,10 +166,20 @@ class FunctionsProcess:
         """The latest structured log event of that name with these fields; None if there is none."""
         return next((told for told in self._events() if _matches(told, {"event": event, **fields})), None)
 
+    def log_text(self) -> str:
+        """All it wrote to its log and printed, in this run and those before."""
+        return "".join(self._logs())
+
+    def _logs(self) -> list[str]:
+        return [*self._past_logs, self._log.read_text(errors="replace") if self._log.exists() else ""]
+
+    def all_logged(self, event: str, **fields: str) -> list[dict[str, Any]]:
+        """Every structured log event of that name with these fields, oldest first."""
+        return [told for told in self._events() if _matches(told, {"event": event, **fields})][::-1]
+
     def _events(self) -> Iterator[dict[str, Any]]:
         """The app's structured events, newest first."""
-        logs = [*self._past_logs, self._log.read_text(errors="replace") if self._log.exists() else ""]
-        for log in reversed(logs):
+        for log in reversed(self._logs()):
             for line in reversed(log.splitlines()):
                 start = line.find('{"event":')
                 if start >= 0:

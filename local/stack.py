@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local.admin import AdminPort
+from local.arm import FunctionSite
 from local.azurite import Azurite
 from local.cloud import Cloud, Setting, serve_cloud
 from local.dps.authorities import CaCertificate
@@ -20,17 +21,25 @@ from local.dps.service import ProvisioningService
 from local.faults import Faults
 from local.functions import ROOT, FunctionsProcess
 from local.host.indexing import EVENT_GRID
+from local.host.named_keys import FILE
 from local.hub import IotHub
+from local.insights import Insights, connection_string
 from local.issuer import Role
 from local.issuer.roles import EVERYTHING
 from local.kept import Head, Store
 from local.processes import Child
 from local.proxy import AzuriteProxy
 from local.serve import Address, serve
+from local.sites import FunctionKeys, SiteBehaviour
 from local.switches import Switches
 from local.tls import CertificateAuthority
 from local.topics import EVENT_FUNCTIONS, EventFunction
 from local.world import Call, ShiftedClock, SkewableClock, World
+
+SITE = "func-local"
+"""What the management plane calls the Functions app."""
+KEY_SECRET = "webhook-key"  # noqa: S105 - a name
+"""The vault's secret for the webhook's key."""
 
 DEFAULT_HUBS = {"hub-a.azure-devices.net": 1, "hub-b.azure-devices.net": 1, "hub-c.azure-devices.net": 1}
 
@@ -57,6 +66,7 @@ class Options:
         event_functions: its functions that get events of hubs and vault; those it does not have are
             passed over.
         roles: what the managed identity, and so the app, may do with its tokens.
+        telemetry: whether the app exports telemetry, to a stand-in of Application Insights.
         store: keeps everything between runs; None: all of it ends with the stack.
     """
 
@@ -78,6 +88,7 @@ class Options:
     settings: Mapping[str, str] = field(default_factory=dict)
     event_functions: tuple[EventFunction, ...] = EVENT_FUNCTIONS
     roles: tuple[Role, ...] = EVERYTHING
+    telemetry: bool = False
     store: Store | None = None
 
 
@@ -94,6 +105,8 @@ class Stack:
     tables: AzuriteProxy
     admin: AdminPort
     admin_address: Address
+    insights: Insights
+    """What the app exported; nothing without the option."""
 
     @property
     def dps(self) -> ProvisioningService:
@@ -150,6 +163,8 @@ class Stack:
                 "url": self.functions.url,
                 "master_key": self.functions.master_key,
                 "allocate_url": self.allocate_url,
+                "site": self.cloud.site_resources[0],
+                "key_secret": KEY_SECRET,
             },
             "tables": self.tables.connection_string,
             "admin": {"url": self.admin_address.url, "token": self.admin.token},
@@ -198,6 +213,16 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
 
         certificate = CertificateAuthority(folder / "tls", keep=store is not None).issue()
         kept_hubs = head.weights if head else DEFAULT_HUBS
+        processes: list[FunctionsProcess] = []
+        site = FunctionSite(
+            SITE,
+            FunctionKeys(
+                world.clock,
+                lambda: processes[0].function_keys if processes else {},
+                behaviour=switches.behaviour(SiteBehaviour(), "site"),
+                kept=folder / "functions" / FILE,
+            ),
+        )
         cloud = await parts.enter_async_context(
             serve_cloud(
                 kept_hubs if options.hubs is None else options.hubs,
@@ -211,6 +236,7 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
                     ca_certificates=options.ca_certificates,
                     hub_locations=options.hub_locations,
                     roles=options.roles,
+                    sites=(site,),
                     ports={"dps": options.dps_port, "mqtt": options.mqtt_port},
                     store=store,
                 ),
@@ -222,14 +248,22 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
         )
         _seed(options, cloud, head, tell)
 
+        insights = Insights()
+        exports: dict[str, str] = {}
+        if options.telemetry:
+            # Plain HTTP: the exporter has no setting for the authorities that it trusts.
+            ingestion = await parts.enter_async_context(serve(insights, None))
+            exports = _exports(ingestion)
         functions = FunctionsProcess(
             folder=folder / "functions",
             python=sys.executable,
             port=_port(options.functions_port, head, "functions"),
-            settings=_settings(options, cloud, folder, certificate.ca_pem, tables.connection_string),
+            settings=exports
+            | _settings(options, cloud, folder, certificate.ca_pem, tables.connection_string),
             app=options.app,
             clock_ahead=clock.ahead,
         )
+        processes.append(functions)
         parts.push_async_callback(functions.stop)
         await functions.start()
         tell(f"the Functions host serves {functions.url}")
@@ -256,6 +290,7 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
             tables=tables,
             admin=admin,
             admin_address=admin_address,
+            insights=insights,
         )
         running.append(stack)
         yield stack
@@ -303,7 +338,9 @@ def _settings(options: Options, cloud: Cloud, folder: Path, ca: Path, tables: st
         "ARM_URL": cloud.arm_address.url,
         "DPS_ID_SCOPE": cloud.dps.id_scope,
         "VAULT_URL": cloud.vault_address.url,
+        "WEBHOOK_KEY_SECRET": KEY_SECRET,
         "VAULT_RESOURCE_ID": cloud.vault.resource_id,
+        "TELEMETRY_IDS": "clear",  # one machine, and devices that are made up
         # Nothing may go to the real hubs of these names.
         "HUBS": ",".join(f"{name}={hub.address.url}" for name, hub in cloud.hubs.items()),
         **options.settings,
@@ -317,6 +354,17 @@ def _settings(options: Options, cloud: Cloud, folder: Path, ca: Path, tables: st
         policy.write_text(text)
         settings["POLICY_FILE"] = str(policy.absolute())
     return settings
+
+
+def _exports(ingestion: Address) -> dict[str, str]:
+    """Settings that turn telemetry on, and batches that are sent within a second or two."""
+    return {
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": connection_string(ingestion.url),
+        "PYTHON_ENABLE_OPENTELEMETRY": "true",
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
+        "OTEL_BLRP_SCHEDULE_DELAY": "500",
+        "OTEL_METRIC_EXPORT_INTERVAL": "2000",
+    }
 
 
 async def _subscribe(

@@ -157,6 +157,16 @@ SWITCHES = (
         "whether error bodies have errorCode and message, and not Message with the name in front",
     ),
     Switch(
+        "site.key_lag",
+        (0.0, 90.0),
+        "seconds until an instance of a Functions app notices that a key was made or deleted",
+    ),
+    Switch(
+        "site.instances",
+        (1, 2),
+        "instances that take requests in turn, each noticing a change of keys one lag after the one before",
+    ),
+    Switch(
         "mqtt.credentials_checked",
         ("register", "connect"),
         "when a wrong token is noticed over MQTT",

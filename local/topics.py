@@ -11,7 +11,7 @@ from datetime import datetime
 from local.eventgrid import CLOUD_EVENTS, EventGrid, Schema, Subscription
 from local.hub import HubEvent, IotHub
 from local.iothub.events import DEVICE_DELETED
-from local.vault import NEAR_EXPIRY, KeyVault, VaultEvent
+from local.vault import EXPIRED, NEAR_EXPIRY, KeyVault, VaultEvent
 from local.world import World
 
 VAULT = "vault"
@@ -33,7 +33,7 @@ class EventFunction:
 
 
 EVENT_FUNCTIONS = (
-    EventFunction("secret_near_expiry", VAULT, frozenset({NEAR_EXPIRY})),
+    EventFunction("secret_near_expiry", VAULT, frozenset({NEAR_EXPIRY, EXPIRED})),
     EventFunction("device_deleted", HUBS, frozenset({DEVICE_DELETED})),
 )
 """What the app's functions get; one that the app does not have is passed over."""

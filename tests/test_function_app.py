@@ -56,7 +56,7 @@ def test_with_a_dps_and_a_vault_it_runs_the_jobs_and_hears_their_events() -> Non
         )
     )
     state = ["count_devices", "prune"]
-    jobs = ["jobs", "audit_due", "device_deleted"]
+    jobs = ["jobs", "audit_due", "purge_due", "device_deleted"]
     assert names == [*state, *jobs, "secret_near_expiry", "rotate_daily"]
 
 
@@ -115,7 +115,8 @@ from settings import Settings
 async def main():
     app = App(Settings.read(os.environ))
     background = app.background
-    assert [kind.name for kind in background.kinds] == ["audit", "purge", "rotation"]
+    kinds = ["audit", "purge", "decommission", "rotation", "webhook-key"]
+    assert [kind.name for kind in background.kinds] == kinds
     await background.vault_event({"id": "1", "type": "nonsense", "data": {}})
     await background.hub_event({"id": "1", "eventType": "nonsense", "data": {}})
     await background.audit()
@@ -124,6 +125,9 @@ async def main():
     found = await overview(background.jobs)
     ended = [[entry.kind, entry.what, entry.detail] for entry in found.history]
     [run] = await RunStore(app.wiring.table("audit"), "unreachable").runs()
+    await app.prune()
+    assert [run.id] == [each.id for each in await RunStore(app.wiring.table("audit"), "unreachable").runs()]
+    assert app.rates.per_minute("audit", "hub-query", "hub.invalid") == 20  # a quarter of 4 times 20
     print(json.dumps([ended, sorted(run.found), len(run.not_evaluated) > 0]))
 
 asyncio.run(main())
@@ -137,6 +141,7 @@ async def test_an_audit_of_what_cannot_be_entered_is_one_run_that_concludes_noth
         DPS_NAME="unreachable",
         DPS_HOST="nowhere.invalid",
         HUBS="hub.invalid",
+        HUB_UNITS="hub.invalid=4",
         VAULT_URL="https://kv.invalid",
         IDENTITY_ENDPOINT="http://127.0.0.1:1/msi",
         IDENTITY_HEADER="x",
@@ -191,8 +196,36 @@ def test_a_bad_setting_stops_the_app_with_its_name_and_the_fix() -> None:
     )
 
 
-def test_no_event_is_sampled_away() -> None:
-    """Events are trace lines, and an alert may hang on a single one."""
-    host = json.loads((ROOT / "host.json").read_text())
-    kept = host["logging"]["applicationInsights"]["samplingSettings"]["excludedTypes"].split(";")
-    assert {"Trace", "Exception"} <= set(kept)
+def test_the_hosts_own_log_of_requests_is_off_for_it_has_urls_with_keys() -> None:
+    """The lines of these categories quote the query (azure-functions-host #3110 and #11602)."""
+    levels = json.loads((ROOT / "host.json").read_text())["logging"]["logLevel"]
+    assert levels["Microsoft.AspNetCore.Hosting.Diagnostics"] == "None"
+    assert levels["System.Net.Http.HttpClient"] == "None"
+
+
+EXPORTING = {
+    "PYTHON_ENABLE_OPENTELEMETRY": "true",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=00000000-0000-0000-0000-000000000001;"
+    "IngestionEndpoint=http://127.0.0.1:9/",
+}
+
+
+def test_the_first_answer_waits_for_no_exporter() -> None:
+    heavy = 'late = ("azure.core", "azure.monitor", "opentelemetry.sdk", "requests", "psutil")'
+    code = ANSWER.replace(ANSWER[ANSWER.index("late = ") : ANSWER.index("\nprint")], heavy)
+    assert json.loads(run(code, **EXPORTING)) == []
+
+
+def test_a_connection_string_that_is_none_costs_telemetry_and_no_answer() -> None:
+    code = (
+        "import logging, sys, time\n"
+        "logging.basicConfig(stream=sys.stdout, format='%(message)s')\n"
+        "import function_app\n"
+        "import threading\n"
+        "[thread] = [t for t in threading.enumerate() if t.name == 'telemetry']\n"
+        "thread.join(60)\n"
+    )
+    said = run(code, **{**EXPORTING, "APPLICATIONINSIGHTS_CONNECTION_STRING": "CANARY=1"})
+    [line] = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert line["event"] == "telemetry_unavailable"
+    assert "CANARY" not in said

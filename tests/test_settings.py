@@ -38,11 +38,36 @@ def test_each_setting_has_an_attribute_of_what_it_reads(setting: Setting) -> Non
         ("LEDGER_KEEP_DAYS", "nan", "from 0 to 100000"),
         ("LEDGER_SECONDS", "soon", "a number"),
         ("HUBS", "hub-a.azure-devices.net, https://hub-b", "the host name alone"),
+        ("HUB_UNITS", "hub-a.azure-devices.net", "NAME=4, or NAME=S3:2"),
+        ("HUB_UNITS", "hub-a.azure-devices.net=0", "1 to 200"),
+        ("HUB_UNITS", "hub-a.azure-devices.net=S4:1", "NAME=S3:2"),
+        ("HUB_UNITS", "hub-a.azure-devices.net=1000", "1 to 200"),
+        ("HUB_UNITS", "https://hub-a=4", "the host name alone"),
+        ("AUDIT_SAMPLE_KEYS", "-1", "a whole number from 0 to 100000"),
+        ("AUDIT_CERTIFICATE_DAYS", "2.5", "a whole number from 1 to 1000"),
+        ("AUDIT_KEEP_RUNS", "1", "a whole number from 2 to 1000"),
+        ("AUDIT_KEY_AGE_DAYS", "\uff19", "a whole number"),
+        ("AUDIT_QUOTA_PERCENT", "101", "from 0.01 to 100"),
+        ("CANARY_PREFIX", "Canary", "small letters"),
+        ("CANARY_PREFIX", "-canary", "small letters"),
+        ("CANARY_PREFIX", "c" * 65, "1 to 64"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused_with_the_range(name: str, text: str, fix: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}.*{fix}"):
         Settings.read({name: text})
+
+
+def test_units_of_a_hub_count_as_those_of_the_smallest_tier() -> None:
+    read = Settings.read({"HUB_UNITS": "A.example=4, b.example = s3:2,c.example=B2:1"}).hub_units
+    assert read == {"a.example": 4, "b.example": 100, "c.example": 1}
+
+
+def test_one_setting_can_be_changed_as_it_is_read() -> None:
+    changed = Settings.read({}).changed("AUDIT_SAMPLE_KEYS", "12")
+    assert changed == Settings.read({"AUDIT_SAMPLE_KEYS": "12"})
+    with pytest.raises(ValueError, match="a whole number from 0"):
+        changed.changed("AUDIT_SAMPLE_KEYS", "many")
 
 
 def test_hubs_are_a_list() -> None:

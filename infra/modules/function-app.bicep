@@ -19,6 +19,9 @@ param insightsConnectionString string
 @description('Requests that one instance works on at a time.')
 param httpConcurrency int
 
+@description('Bytes of the largest request body that the host takes.')
+param bodyLimit int
+
 @description('Instances for HTTP that are always ready.')
 param alwaysReady int
 
@@ -41,8 +44,11 @@ var hostSettings = {
   AzureWebJobsStorage__blobServiceUri: hostBlobEndpoint
   AzureWebJobsStorage__credential: 'managedidentity'
   AzureWebJobsStorage__clientId: identityClientId
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(bodyLimit)
   APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+  // With telemetryMode of host.json: the app exports its own spans, logs and metrics, with the two settings above.
+  PYTHON_ENABLE_OPENTELEMETRY: 'true'
 }
 
 resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {

@@ -6,15 +6,12 @@ webhook belong in the ledger, so only theirs are added. What is added has a key 
 time: doing it again writes the same row.
 """
 
-import zlib
 from datetime import UTC, datetime, timedelta
 
 from allocation import Entry, Ledger, Overtaken
-from clients.ports import Row
-from lifecycle.audit import places
+from lifecycle.audit.digests import digests
 from lifecycle.audit.finding import Source
-from lifecycle.audit.hub_listings import digests
-from lifecycle.audit.join import ASSIGNED, DISAGREES, IN_LEDGER, Index
+from lifecycle.audit.join import ASSIGNED, DISAGREES, IN_LEDGER
 from lifecycle.audit.join import Entry as Known
 from lifecycle.audit.snapshot import Listed
 from lifecycle.audit.work import WRITES, Work
@@ -26,9 +23,6 @@ ROWS = 500
 
 AFTER_DEVICE = "}"
 """What follows "|": behind all rows of one device."""
-
-MARKS_OF_A_ROW = 800_000
-"""Marks, a byte each, that a row of at most 14 columns of 64 KiB holds however they compress."""
 
 PROPAGATION = timedelta(minutes=5)
 """An instance may decide by the policy of before for so long after an activation."""
@@ -51,7 +45,6 @@ async def ledger(work: Work) -> bool:
         if not await _rows(work, books):
             return False
         run.at, run.cursor = 1, []
-        await _keep_marks(work)
         await work.save()
     return await _records(work, books)
 
@@ -59,7 +52,7 @@ async def ledger(work: Work) -> bool:
 async def _rows(work: Work, books: Ledger) -> bool:
     """Each device's latest row, against its record."""
     run, dps = work.run, work.audited.dps
-    index, _ = await _marked(work)
+    index, _ = await digests(work)
     active = await work.ports.active() if work.ports.active is not None else None
     since = None if active is None or active.at is None else active.at + PROPAGATION
     before, start = run.cursor or ("", "")
@@ -75,8 +68,6 @@ async def _rows(work: Work, books: Ledger) -> bool:
             if read % ROWS == 0 or work.writes >= WRITES:
                 assert entry.row is not None, "an entry that was read has its row"
                 run.cursor = [partition, entry.row.key.partition("|")[0] + AFTER_DEVICE]
-                if work.save_is_due():
-                    await _keep_marks(work)
                 if not await work.saved_if_due():
                     return False
         run.cursor = [partition, AFTER_DEVICE * 2]
@@ -98,6 +89,7 @@ async def _row(work: Work, books: Ledger, entry: Entry, known: Known | None, sin
     hub = _hub(work, known)
     if entry.outcome == "placed" and entry.hub is not None and entry.hub == hub and known.flags & ASSIGNED:
         known.mark(IN_LEDGER)
+        work.marked = True
         if entry.confirmed_hub != hub:
             try:
                 await books.confirm(entry, hub, work.started)
@@ -109,13 +101,14 @@ async def _row(work: Work, books: Ledger, entry: Entry, known: Known | None, sin
         return
     if entry.at.timestamp() > known.updated:
         known.mark(DISAGREES)
+        work.marked = True
     run.unconfirmed += waits and (bool(known.flags & DISAGREES) or not known.flags & ASSIGNED)
 
 
 async def _records(work: Work, books: Ledger) -> bool:
     """Assigned records of custom enrollments of which the ledger has no row that agrees."""
     run = work.run
-    index, _ = await _marked(work)
+    index, _ = await digests(work)
     number, first, skip = run.cursor or (0, 0, 0)
     before = datetime.fromisoformat(run.before).timestamp() if run.before else None
     while number < len(run.listings):
@@ -172,41 +165,3 @@ async def _add(work: Work, books: Ledger, each: Listed, group: str) -> None:
 
 def _hub(work: Work, known: Known) -> HubKey | None:
     return HubKey(work.run.hubs[known.hub]) if known.hub < len(work.run.hubs) else None
-
-
-async def _marked(work: Work) -> tuple[Index, Index]:
-    """The index with what the ledger's rows have told of it so far."""
-    fresh = work.memory.index is None
-    index, aliases = await digests(work)
-    if fresh and work.run.marks:
-        parts = []
-        for number in range(work.run.marks):
-            row = await work.ports.table.get(places.kept(work.audited.dps, work.id), f"m|{number:02}")
-            parts.append(b"" if row is None else zlib.decompress(_columns(row)))
-        index.mark_all(b"".join(parts))
-    return index, aliases
-
-
-async def _keep_marks(work: Work) -> None:
-    """Write the index's marks into rows, to go on from.
-
-    Each row is whole by itself, and marks are only ever added: rows of two savings beside each other are the
-    marks of some moment between them.
-    """
-    index, _ = await _marked(work)
-    marks = index.marks()
-    work.run.marks = -(-len(marks) // MARKS_OF_A_ROW)
-    for number in range(work.run.marks):
-        part = zlib.compress(marks[number * MARKS_OF_A_ROW : (number + 1) * MARKS_OF_A_ROW], 1)
-        columns = {
-            f"c{at // places.COLUMN_BYTES:02}": part[at : at + places.COLUMN_BYTES]
-            for at in range(0, len(part), places.COLUMN_BYTES)
-        }
-        await work.ports.table.put(Row(places.kept(work.audited.dps, work.id), f"m|{number:02}", columns))
-
-
-def _columns(row: Row) -> bytes:
-    found: list[bytes] = []
-    while isinstance(part := row.values.get(f"c{len(found):02}"), bytes):
-        found.append(part)
-    return b"".join(found)

@@ -11,9 +11,10 @@ from typing import Any
 from clients.arm import Unknown
 from clients.hubs import HubDevice, HubRow, is_device_id
 from lifecycle.audit import checks, places
+from lifecycle.audit.digests import digests
 from lifecycle.audit.evidence import DeviceEvidence, OrphanEvidence, RecordEvidence
 from lifecycle.audit.finding import Source
-from lifecycle.audit.hub_listings import OTHER_HUB, STRANGER, digests, row_of
+from lifecycle.audit.hub_listings import OTHER_HUB, STRANGER, row_of
 from lifecycle.audit.join import AT_HOME, ELSEWHERE, Index
 from lifecycle.audit.listings import about, seconds
 from lifecycle.audit.snapshot import Group, Listed
@@ -39,12 +40,16 @@ async def _strangers(work: Work) -> bool:
     """Devices for which no record was listed."""
     run, around = work.run, work.around(*READ)
     row, place = run.cursor or (0, 0)
+    # Records of a group that is gone are told of with its name, by `orphans`.
+    unexplained = not await gone_groups(work)
     while row < run.strangers:
         for candidate in (await _candidates(work, row))[place:]:
             if candidate[0] == STRANGER:
                 evidence = await _stranger(work, HubKey(run.hubs[candidate[1]]), row_of(candidate))
-                if evidence is not None:
+                if isinstance(evidence, DeviceEvidence):
                     work.note(checks.device(evidence, around))
+                elif evidence is not None and unexplained and await _left(work, evidence):
+                    work.note(checks.orphan(OrphanEvidence(evidence.key, "", evidence), around))
             place += 1
             run.cursor = [row, place]
             if not await work.saved_if_due():
@@ -53,8 +58,8 @@ async def _strangers(work: Work) -> bool:
     return True
 
 
-async def _stranger(work: Work, hub: HubKey, row: HubRow) -> DeviceEvidence | None:
-    """A device that may have no record; None: it has one, or is not there any more."""
+async def _stranger(work: Work, hub: HubKey, row: HubRow) -> DeviceEvidence | Registration | None:
+    """A device that may have no record, or a record of it that no listing gave; None: it has gone."""
     if not _may_read(work):
         return DeviceEvidence(hub, row)
     if _can_register(row.device_id):
@@ -62,11 +67,23 @@ async def _stranger(work: Work, hub: HubKey, row: HubRow) -> DeviceEvidence | No
         if isinstance(record, Unknown):
             return DeviceEvidence(hub, row)
         if record is not None:
-            return None
+            return record
     device = await work.read(work.hub(hub).device(row.device_id))
     if device is None:
         return None
     return DeviceEvidence(hub, row, confirmed=not isinstance(device, Unknown))
+
+
+async def _left(work: Work, record: Registration) -> bool:
+    """Whether a record that no listing gave is certainly left of an enrollment that is gone.
+
+    An individual enrollment's record is listed with it alone: whether DPS keeps it beyond is not known. One
+    that changed since the run began may be of an enrollment that was made since.
+    """
+    updated = seconds(record)
+    if not updated or updated >= int(work.started.timestamp()):
+        return False
+    return await work.read(work.dps.individuals.get(record.id)) is None
 
 
 async def _records(work: Work) -> bool:

@@ -4,14 +4,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from clients.hubs import HubStatistics
-from lifecycle.audit import checks
+from lifecycle.audit import checks, marks
 from lifecycle.audit.checks import quotas
 from lifecycle.audit.confirm import READ, gone_groups
+from lifecycle.audit.digests import digests
 from lifecycle.audit.evidence import Around, Counts, OperationEvidence
 from lifecycle.audit.finding import NotEvaluated, Source
-from lifecycle.audit.hub_listings import digests
 from lifecycle.audit.report import CertificateEnd, HubLoad, Quota, Run
-from lifecycle.audit.runs import Figures, Stored
+from lifecycle.audit.runs import Figures, Stored, kept_key
 from lifecycle.audit.snapshot import Group
 from lifecycle.audit.work import Work
 from lifecycle.jobs import history
@@ -60,8 +60,8 @@ async def _drop_unknown(work: Work) -> None:
     """Findings of checks that turned out to lack what they need: nothing may be concluded there."""
     known = (await final(work)).known
     for check in checks.CHECKS:
-        if not check.needs <= known and work.run.tally.found.pop(check.id, 0):
-            await work.store.drop(work.id, check.id)
+        if not check.needs <= known:
+            work.run.tally.found.pop(check.id, None)
 
 
 async def _commit(work: Work) -> None:
@@ -111,11 +111,10 @@ async def _write(work: Work) -> None:
     run = work.run
     around = await final(work)
     counts = await counted(work, around)
-    rows = await work.store.count(work.id)
     most = work.audited.limits.rows
-    found = {
-        check: seen if seen > most else rows.get(check, 0) for check, seen in sorted(run.tally.found.items())
-    }
+    kept = {check: min(seen, most) for check, seen in sorted(run.tally.found.items())}
+    rows = await work.store.settle(work.id, run.found_rows, kept)
+    found = {check: seen if seen > most else rows.get(check, 0) for check, seen in run.tally.found.items()}
     nothing = list(checks.not_evaluated(around))
     single = [
         NotEvaluated(check, reason, resource) for check, (_, reason, resource) in run.tally.unsaid.items()
@@ -128,7 +127,7 @@ async def _write(work: Work) -> None:
         by=work.slice.job.by,
         sources=around.known,
         reasons={source: around.why_not(source) for source in Source if source not in around.known},
-        found={check: count for check, count in found.items() if count},
+        found={check: count for check, count in sorted(found.items()) if count},
         capped=frozenset(check for check, seen in run.tally.found.items() if seen > most),
         not_evaluated=tuple(nothing + sorted(single, key=lambda each: (each.check, each.resource))),
         not_evaluated_count=len(nothing) + sum(count for count, *_ in run.tally.unsaid.values()),
@@ -176,8 +175,9 @@ async def _sweep_own(work: Work, needed: set[str]) -> None:
         if kept.name not in needed:
             await work.snapshots.drop_listing(work.id, kept.name, kept.chunks)
     candidates = [f"q|{number:06}" for number in range(run.strangers)]
-    marks = [f"m|{number:02}" for number in range(run.marks)]
-    await work.snapshots.drop_rows(work.id, ["a", *candidates, *marks])
+    marked = [marks.key(number) for number in range(run.marks)]
+    found = [kept_key(number) for number in range(run.found_rows)]
+    await work.snapshots.drop_rows(work.id, ["a", *candidates, *marked, *found])
 
 
 async def final(work: Work) -> Around:
@@ -191,6 +191,10 @@ async def final(work: Work) -> Around:
         sources.append(Source.JOBS)
     else:
         work.lacking(Source.JOBS, "the jobs' table is not known here")
+    if work.ports.rotations is not None:
+        sources.append(Source.ROTATIONS)
+    else:
+        work.lacking(Source.ROTATIONS, "the rotations' table is not known here")
     if work.ports.secrets is None:
         work.lacking(Source.VAULT, "no vault is set")
     if work.slice.params.get("webhook") and work.ports.webhooks is not None:
@@ -298,6 +302,11 @@ async def _operation(work: Work) -> OperationEvidence:
         policy_active="" if active is None else active.version,
         policy_seen=frozenset(run.policies),
     )
+    if ports.rotations is not None:
+        rotations = await ports.rotations(work.started)
+        evidence = replace(evidence, rotations_waiting=rotations.groups)
+        for problem in rotations.unread:
+            work.lacking(Source.ROTATIONS, problem)
     if ports.jobs is None:
         return evidence
     current = await ports.jobs.current()

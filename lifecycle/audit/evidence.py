@@ -272,12 +272,17 @@ class DeviceEvidence:
 
 @dataclass(frozen=True, slots=True)
 class OrphanEvidence:
-    """A record of a group that is gone: listed under it once, in no complete listing of this run."""
+    """A record of an enrollment that is gone: in no complete listing of this run.
+
+    Attributes:
+        registration: of whom.
+        group: it was listed under once; "" if under none that is known.
+        record: as read by its id; None: it was not read.
+    """
 
     registration: RegistrationKey
     group: str
     record: Registration | None
-    """As read by its id; None: it was not read."""
 
     @property
     def resource(self) -> str:

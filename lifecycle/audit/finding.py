@@ -39,6 +39,8 @@ class Source(StrEnum):
     POLICY = "policy"
     FLEET = "fleet"
     JOBS = "jobs"
+    ROTATIONS = "rotations"
+    """The rows of groups' rotations."""
     WEBHOOK = "webhook"
     """Calls of the webhook, as DPS would make them; only on request."""
     HISTORY = "history"

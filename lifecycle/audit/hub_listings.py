@@ -1,23 +1,23 @@
-"""The hubs' devices, streamed past DPS's ids: who is at home, who is elsewhere, whom DPS does not know."""
+"""The hubs' devices, streamed past DPS's ids: who is at home, who is elsewhere, whom DPS does not know.
 
-from collections.abc import AsyncIterator
+Of a device that is at home a mark is all that is kept.
+"""
+
 from datetime import datetime
 from typing import Any
 
 from clients.arm import Unknown
 from clients.hubs import HubPage, HubRow
+from lifecycle.audit.digests import digests
 from lifecycle.audit.finding import Source
-from lifecycle.audit.join import ALIASED, ASSIGNED, AT_HOME, ELSEWHERE, NO_HUB, Index
-from lifecycle.audit.snapshot import Listed
+from lifecycle.audit.join import AWAY, HOME, UNKNOWN, Index
 from lifecycle.audit.work import Work
-from lifecycle.errors import RunLost
 from provisioning.hubs import HubKey
-
-UNLISTED = NO_HUB - 1
-"""The number of a hub that is not listed in this run."""
 
 STRANGER, OTHER_HUB = "stranger", "other"
 """Kinds of candidates: no record names the device; its record names another hub."""
+
+_KINDS = {UNKNOWN: STRANGER, HOME: "", AWAY: OTHER_HUB}
 
 
 async def hubs(work: Work) -> bool:
@@ -39,7 +39,8 @@ async def hubs(work: Work) -> bool:
                 seen = match(index, aliases, row.device_id, number)
                 if seen:
                     _candidate(work, seen, number, row)
-                work.list(Listed(row.device_id))
+            work.marked = True
+            work.passed(len(page.rows))
 
         kept = await work.listing(
             f"h{number:03}",
@@ -62,65 +63,7 @@ def match(index: Index, aliases: Index, device_id: str, hub: int) -> str:
     A registration whose device has another id at its hub is in both indexes. What a hub's device of the
     registration's own id is then marked with means nothing, and nobody looks at it.
     """
-    found = [entry for each in (index, aliases) if (entry := each.find(device_id)) is not None]
-    if not found:
-        return STRANGER
-    seen = ""
-    for entry in found:
-        if entry.hub == hub:
-            entry.mark(AT_HOME)
-        else:
-            entry.mark(ELSEWHERE)
-            if entry.flags & ASSIGNED:
-                seen = OTHER_HUB
-    return seen
-
-
-async def digests(work: Work) -> tuple[Index, Index]:
-    """DPS's ids of this run, by registration and by device where that differs, marked by the hubs' devices.
-
-    Made of the rows of the run where this worker does not have them in memory.
-    """
-    memory, run = work.memory, work.run
-    if memory.index is not None and memory.aliases is not None:
-        return memory.index, memory.aliases
-    salt = work.id.encode()[-16:]
-    index, aliases = Index(salt), Index(salt)
-    numbers = {HubKey(hub): number for number, hub in enumerate(run.hubs[:UNLISTED])}
-    for kept in run.listings:
-        async for chunk in _all(work, kept.name, kept.chunks, kept.ids):
-            for each in chunk:
-                hub = NO_HUB if each.hub is None else numbers.get(each.hub, UNLISTED)
-                flags = ASSIGNED if each.assigned else 0
-                index.add(each.id, hub, flags | (ALIASED if each.device else 0), each.updated)
-                if each.device:
-                    aliases.add(each.device, hub, flags, each.updated)
-    listings = [(kept.name, kept.chunks, kept.ids) for kept in run.hub_listings]
-    if run.place is not None:  # a hub's, under way
-        listings.append((run.place.name, run.place.chunks, run.place.ids))
-    for name, chunks, ids in listings:
-        async for chunk in _all(work, name, chunks, ids):
-            for each in chunk:
-                match(index, aliases, each.id, int(name[1:]))
-    memory.index, memory.aliases = index, aliases
-    return index, aliases
-
-
-async def _all(work: Work, name: str, chunks: int, ids: int) -> AsyncIterator[list[Listed]]:
-    """Every chunk of a listing of this run.
-
-    Raises:
-        RunLost: some are gone: whatever is not in the digests would look like a stranger, or an orphan.
-    """
-    read = 0
-    async for _, chunk in work.snapshots.chunks(work.id, name, chunks):
-        read += len(chunk)
-        yield chunk
-    if read != ids:
-        raise RunLost(
-            f"{read:,} of {ids:,} ids that this run listed are left in the audit's table: somebody deleted "
-            "rows; begin a new run"
-        )
+    return _KINDS[index.see(device_id, hub, aliases if len(aliases) else None)]
 
 
 def _candidate(work: Work, kind: str, hub: int, row: HubRow) -> None:

@@ -6,24 +6,28 @@ keys) it takes along to its next slice, and any other worker makes it again of t
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from clients.arm import CaCertificate, DpsPage, Unknown
 from clients.ports import Row
 from lifecycle.audit import around as surroundings
-from lifecycle.audit import places
+from lifecycle.audit import asked, places
 from lifecycle.audit.books import ledger
 from lifecycle.audit.confirm import confirm, orphans
 from lifecycle.audit.ending import end
+from lifecycle.audit.evidence import Thresholds
 from lifecycle.audit.finding import Source
-from lifecycle.audit.hub_listings import UNLISTED, hubs
+from lifecycle.audit.hub_listings import hubs
+from lifecycle.audit.join import UNLISTED
 from lifecycle.audit.listings import groups, individuals, registrations
+from lifecycle.audit.memory import Memory
 from lifecycle.audit.ports import Audited, Ports
 from lifecycle.audit.report import Run as Told
 from lifecycle.audit.runs import RunStore, Stored
 from lifecycle.audit.state import PHASES, Run
-from lifecycle.audit.work import Memory, Work
+from lifecycle.audit.work import Work
 from lifecycle.jobs import Created, Done, JobKind, JobStore, More, Slice, SliceResult
 
 KIND = "audit"
@@ -31,13 +35,22 @@ KIND = "audit"
 Phase = Callable[[Work], Awaitable[bool]]
 
 
-async def schedule(store: JobStore, at: datetime, *, by: str = "timer") -> Created:
+async def schedule(
+    store: JobStore, at: datetime, *, by: str = "timer", thresholds: Thresholds | None = None
+) -> Created:
     """Create the run of a schedule's moment: the same one, however often its timer fires.
+
+    Args:
+        store: the jobs.
+        at: the moment.
+        by: who asks.
+        thresholds: of the run; None: those of the worker that has it.
 
     Raises:
         TableUnavailable: it may have been created; asking again is safe.
     """
-    return await store.create(f"audit:{at:%Y-%m-%dT%H.%M}", KIND, by=by, subject=store.dps)
+    params = None if thresholds is None else asked.params(thresholds)
+    return await store.create(f"audit:{at:%Y-%m-%dT%H.%M}", KIND, by=by, subject=store.dps, params=params)
 
 
 class Audit:
@@ -54,15 +67,16 @@ class Audit:
         return JobKind(KIND, self.run)
 
     async def run(self, slice_: Slice) -> SliceResult:
-        """One slice of a run. `params`: `webhook`: true calls the webhooks, as DPS would."""
+        """One slice of a run, as its params ask for it: see lifecycle.audit.asked."""
         saved = slice_.checkpoint
         memory, self._memory = self._recalled(slice_.job.id, saved), None
         run = Run.of(saved) if isinstance(saved, dict) else Run()
         policy = await self._ports.policy() if self._ports.policy is not None else None
+        thresholds = asked.thresholds(slice_.params, self._audited.thresholds)
         work = Work(
             slice_,
             self._ports,
-            self._audited,
+            replace(self._audited, thresholds=thresholds),
             run,
             memory,
             values=await self._values(slice_.job.id),

@@ -10,6 +10,7 @@ from lifecycle.audit.evidence import Around, Counts, EnrollmentEvidence, RecordE
 from lifecycle.audit.finding import Outcome, Source
 from lifecycle.audit.snapshot import Listed, group_key
 from lifecycle.audit.state import GroupKnown, Kept, Place
+from lifecycle.audit.webhook_asking import PAGE_SECONDS, ask_group, ask_individual
 from lifecycle.audit.work import PASSING, REFUSED, Work
 from provisioning.attestation import SYMMETRIC_KEY, X509
 from provisioning.documents import MalformedDocument
@@ -41,8 +42,7 @@ async def groups(work: Work) -> bool:
     if memory.groups is None:
         run.stays += 1
         run.ends = []
-        run.tally.found.clear()
-        run.tally.unsaid.clear()
+        work.forget_found()
         await work.save()  # so that the beginnings are counted even if each ends in a death
         found = await _all_groups(work)
         if found is None:
@@ -56,6 +56,7 @@ async def groups(work: Work) -> bool:
         work.lacking(Source.KEYS, "they could not be read within one worker's time")
     while memory.at < len(memory.groups):
         if work.slice.time_left() <= 0:
+            await work.save()  # this worker goes on behind the groups that it has in memory
             return False
         await _group(work, memory.groups[memory.at], around, shown=shown)
         memory.at += 1
@@ -112,9 +113,7 @@ async def _group(work: Work, group: EnrollmentGroup, around: Around, *, shown: b
         )
     )
     work.run.ends += [[f"group:{group.key}", end] for end in _ends(group)]
-    if work.slice.params.get("webhook") and work.ports.webhooks is not None and is_custom(group):
-        for answer in await work.ports.webhooks(group):
-            work.note(checks.webhook(answer, work.around(*_SETTLED, Source.WEBHOOK)))
+    await ask_group(work, group)
 
 
 async def _keys(work: Work, group: EnrollmentGroup) -> SymmetricKeys | None:
@@ -138,11 +137,14 @@ async def individuals(work: Work) -> bool:
     """List the individual enrollments with their records; whether that is over."""
     around = work.around(*_SETTLED, Source.REGISTRATIONS)
     shown = False
+    if work.run.place is None:  # the first of DPS's ids
+        work.memory.index, work.memory.aliases = work.empty_indexes()
 
     async def take(page: Page[IndividualEnrollment]) -> None:
         nonlocal shown
         place = work.run.place
         assert place is not None, "a page is taken within a listing"
+        until = work.ports.clock.monotonic() + PAGE_SECONDS
         records = [_inline(each) for each in page.items]
         shown = shown or any(map(webhook_address.shows_key, page.items))
         place.states = place.states or any(records)
@@ -155,6 +157,7 @@ async def individuals(work: Work) -> bool:
                 enrollment, keys=keys, registered=registered, webhook_keys_shown=shown
             )
             work.note(checks.enrollment(evidence, around))
+            await ask_individual(work, enrollment, until)
             if record is not None:
                 _record(work, record, None, around, enrollment)
                 place.records += 1
@@ -238,7 +241,7 @@ def _record(
 ) -> None:
     would_go = None if enrollment is None else work.would_go(around)
     goes = None if would_go is None or enrollment is None else would_go(record, enrollment)
-    work.note(checks.record(RecordEvidence(record, group, NOT_YET, would_go=goes), around))
+    work.note(checks.listed_record(RecordEvidence(record, group, NOT_YET, would_go=goes), around))
 
 
 async def _sampled(work: Work, enrollment: IndividualEnrollment) -> SymmetricKeys | None:
@@ -269,16 +272,11 @@ def about(outcomes: Any, source: Source) -> list[Outcome]:
 
 def listed(record: Registration, *, custom: bool, device: str | None = None) -> Listed:
     """A record as it is kept."""
-    key, device = record.key, device or record.device_id or ""
-    return Listed(
-        record.id,
-        record.hub,
-        record.status == "assigned",
-        seconds(record),
-        record.etag,
-        device if device and device.lower() != key else "",
-        custom,
-    )
+    registration_id, device = record.id, device or record.device_id or ""
+    if device == registration_id or device.lower() == registration_id.lower():
+        device = ""
+    assigned = record.status == "assigned"
+    return Listed(registration_id, record.hub, assigned, seconds(record), record.etag, device, custom)
 
 
 def seconds(record: Registration) -> int:

@@ -22,7 +22,7 @@ from clients.webhook import WebhookReply, call_webhook
 from lifecycle.audit.compare import compared
 from lifecycle.audit.finding import Check, Severity
 from lifecycle.audit.formats.kept import Kept
-from lifecycle.audit.formats.shape import finding_document, plural, severity_words, visible
+from lifecycle.audit.formats.shape import finding_document, plural, severity_words, unkept_words, visible
 from lifecycle.audit.report import RANK, Archive, Judged, Novelty, Report, Run, Tally
 from lifecycle.audit.suppressions import Suppressing, Suppressions
 from lifecycle.errors import LifecycleError
@@ -140,6 +140,7 @@ def _measure(telemetry: Telemetry, run: Run, tally: Tally) -> None:
         dps=run.dps,
         run=run.id,
         open=whole.open,
+        unkept=whole.unkept,
         not_evaluated=unread,
         severities={severity.value: tally.severities[severity] for severity in RANK},
         **sums,
@@ -185,6 +186,8 @@ def message(report: Report, tally: Tally, new: Sequence[Judged], shape: Shape, *
     write: Callable[[str, str, list[tuple[Severity, str]], int], Any] = _teams if shape == "teams" else _slack
     head = f"Audit of {report.run.dps or 'DPS'}: {plural(count, 'new finding')}"
     state = f"{plural(tally.whole.open, 'open finding')} in all: {severity_words(tally)}"
+    if unkept := unkept_words(tally.whole.unkept):
+        state += f"; {unkept}"
     lines = [(each.finding.severity, _line(each, report)) for each in new[:MOST_TOLD]]
     while True:
         left = max(0, count - len(lines))

@@ -3,7 +3,7 @@
 Partitions, one set per DPS (its name knows no case):
 
     DPS|audit|runs              one row per run, newest first: its summary
-    DPS|audit|findings|RUN      the findings of a run, numbered in their order
+    DPS|audit|findings|RUN      the findings of a run that ended: by check, many in a row, in their order
     DPS|audit|groups            one row per group that was ever listed to its end: which run holds its ids
     DPS|audit|kept|RUN          what a run is made of: ids in chunks, findings as they come, candidates
 
@@ -76,8 +76,17 @@ def spread(letter: str, value: Any) -> dict[str, Scalar]:
         letter: of the columns.
         value: JSON; other mappings and sequences are written as JSON's own, anything else as text.
     """
-    text = json.dumps(value, separators=(",", ":"), default=_plain)
-    data = zlib.compress(text.encode("utf-8", "surrogatepass"), 3)
+    return spread_text(letter, as_text(value))
+
+
+def as_text(value: Any) -> str:
+    """A value as `spread` writes it: JSON in ASCII, so its length is its bytes."""
+    return json.dumps(value, separators=(",", ":"), default=_plain)
+
+
+def spread_text(letter: str, text: str) -> dict[str, Scalar]:
+    """The same of JSON that was made by `as_text`."""
+    data = zlib.compress(text.encode("ascii"), 3)
     return {
         f"{letter}{number:02}": data[start : start + COLUMN_BYTES]
         for number, start in enumerate(range(0, len(data), COLUMN_BYTES))

@@ -12,6 +12,7 @@ from clients.hubs import HubClient, HubShares
 from clients.ports import Clock, RateShare, Table, Telemetry
 from lifecycle.audit.evidence import Thresholds, VaultSecret, WebhookEvidence
 from lifecycle.audit.report import Run
+from lifecycle.audit.rotations import Rotations
 from lifecycle.jobs import JobStore
 from provisioning.enrollments import Enrollment, EnrollmentGroup, IndividualEnrollment
 from provisioning.hubs import HubKey
@@ -52,6 +53,7 @@ class Limits:
         orphans: ids of deleted groups that are read one by one; each run goes on where the last one ended.
         strangers: devices without a record that are kept for that.
         added: rows added to the ledger.
+        webhooks: URLs called for individual enrollments, beside those of the groups.
         restarts: how often a listing begins anew when its continuation is refused.
         failures: slices in a row that may end at one listing without a page before it is given up.
         stays: how often the groups' keys may begin to be read, all within one worker's memory.
@@ -64,6 +66,7 @@ class Limits:
     orphans: int = 300
     strangers: int = 10_000
     added: int = 5_000
+    webhooks: int = 50
     restarts: int = 2
     failures: int = 5
     stays: int = 5
@@ -87,6 +90,7 @@ class Ports:
         fleet: reads hub states and loads.
         ledger: the allocation's ledger.
         jobs: of this app.
+        rotations: reads which rotations wait.
         secrets: asks the vault.
         webhooks: calls webhooks; only used where the run was told to.
         would_go: asks the policy, given that, the hubs' states, and the linked hubs (none: not known).
@@ -104,6 +108,7 @@ class Ports:
     fleet: Callable[[], Awaitable[FleetView | None]] | None = None
     ledger: Table | None = None
     jobs: JobStore | None = None
+    rotations: Rotations | None = None
     secrets: Secrets | None = None
     webhooks: Webhooks | None = None
     would_go: Callable[[CompiledPolicy, FleetView, Mapping[HubKey, str]], WouldGo] | None = None
@@ -117,7 +122,7 @@ class Audited:
     Attributes:
         dps: name of the DPS, as its state is kept under.
         called: its name as commands take it, for fixes; "" if that is the same.
-        thresholds: from when on something counts.
+        thresholds: from when on something counts, where a run's params do not say it.
         limits: see Limits.
         webhook: this app's webhook URL without its key; "" if not configured.
         hubs: hubs that are listed beside the linked ones.

@@ -195,8 +195,13 @@ def identity(finding: Finding) -> str:
 
     A resource's text may be long and hostile, so its digest stands for it.
     """
-    digest = hashlib.sha256(finding.resource.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{finding.check}!{digest[:32]}"
+    return identity_of(finding.check, finding.resource)
+
+
+def identity_of(check: str, resource: str) -> str:
+    """The same of a finding's parts."""
+    digest = hashlib.sha256(resource.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{check}!{digest[:32]}"
 
 
 def catalogue(checks: Sequence[Check], run: Run) -> Mapping[str, Check]:

@@ -1,23 +1,34 @@
 """Runs and what they found, as rows: written by the engine, read by reports, comparisons and purge.
 
 A run's row is there from its start; its findings are complete once `ended` is set, and only then is it in
-`runs`. Findings are keyed by what tells them apart (report.identity): a slice that died and is done again
-writes the same rows, and one check's findings of a run are one range in that order. Of each check a run
-keeps a bounded number of rows and counts the others. Nothing in a row is secret; texts may be hostile.
+`runs`. While it runs, findings are kept as they come, many in a row of a number that the checkpoint counts:
+a slice that died and is done again writes those rows anew, and whatever lies beyond the count is not read. At
+the end they are put in order (report.identity), nothing twice: one check's findings of a run are one range of
+rows. Of each check a run keeps a bounded number and counts the others. Nothing in a row is secret; texts may
+be hostile.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from clients.ports import Change, Row, Scalar, Table
+from clients.ports import Row, Scalar, Table
 from lifecycle.audit import places
 from lifecycle.audit.finding import Finding, NotEvaluated, Severity, Source
-from lifecycle.audit.report import CertificateEnd, HubLoad, Quota, Run, identity
+from lifecycle.audit.report import CertificateEnd, HubLoad, Quota, Run, identity, identity_of
 
-BATCH = 100
-"""Findings written, or deleted, by one call."""
+ROW = 200
+"""Findings of a row, at most."""
+
+ROW_BYTES = 800_000
+"""JSON of a row's findings, at most, unless one alone is longer: 14 columns of 64 KiB hold that."""
+
+WINDOW = 50
+"""Rows of findings as they came that are read by one call."""
+
+AT_ONCE = 10_000
+"""Findings that are put in order in memory at once, where a check alone has not more: about 20 MB."""
 
 _AFTER_MARK = '"'
 """The character that follows "!": the end of the range of one check's findings."""
@@ -89,7 +100,8 @@ class RunStore:
         """
         bounds = {"start": f"{check}!", "stop": f"{check}{_AFTER_MARK}"} if check else {}
         async for row in self._table.scan(places.findings(self.dps, run), **bounds):
-            yield finding_of(places.gathered("f", row.values))
+            for each in places.gathered("f", row.values):
+                yield finding_of(each)
 
     async def stored(self, most: int = 50) -> list[Stored]:
         """Ended runs with their figures, newest first."""
@@ -116,37 +128,67 @@ class RunStore:
         """
         await self._table.put(Row(places.runs(self.dps), _run_key(stored.run), _columns(stored)))
 
-    async def add(self, run: str, found: Iterable[Finding]) -> None:
-        """Write findings; those that are there are replaced.
+    async def keep(self, run: str, number: int, found: Sequence[Finding]) -> int:
+        """Keep findings as they come, in rows from this number on; the number after the last of them.
 
         Raises:
             TableUnavailable: some may have been written; the same again is safe.
         """
-        partition = places.findings(self.dps, run)
-        rows = {identity(each): Row(partition, identity(each), _finding_columns(each)) for each in found}
-        changes = [Change("put", row) for row in rows.values()]
-        for start in range(0, len(changes), BATCH):
-            await self._table.write(changes[start : start + BATCH])
+        for text in _texts(map(_body, found)):
+            row = Row(places.kept(self.dps, run), kept_key(number), places.spread_text("f", text))
+            await self._table.put(row)
+            number += 1
+        return number
 
-    async def drop(self, run: str, check: str = "") -> None:
-        """Delete a check's findings of a run, or all of them.
+    async def settle(
+        self, run: str, rows: int, checks: Mapping[str, int], at_once: int = AT_ONCE
+    ) -> dict[str, int]:
+        """Put what was kept in order, for readers; how many findings of each check that are.
+
+        Args:
+            run: which.
+            rows: how many were kept.
+            checks: those that count, each with how many findings it has at most.
+            at_once: findings in memory, where a check alone has not more.
 
         Raises:
-            TableUnavailable: some are left; the same again goes on.
+            TableUnavailable: some may have been written; the same again is safe.
         """
-        partition = places.findings(self.dps, run)
-        bounds = {"start": f"{check}!", "stop": f"{check}{_AFTER_MARK}"} if check else {}
-        keys = [row.key async for row in self._table.scan(partition, **bounds)]
-        for key in keys:
-            await self._table.delete(Row(partition, key))
-
-    async def count(self, run: str) -> dict[str, int]:
-        """How many rows of findings each check has."""
         counts: dict[str, int] = {}
-        async for row in self._table.scan(places.findings(self.dps, run)):
-            check = row.key.partition("!")[0]
-            counts[check] = counts.get(check, 0) + 1
+        for some in _at_once(checks, at_once):
+            found: dict[str, Mapping[str, Any]] = {}
+            async for body in self._kept(run, rows):
+                if body["check"] in some:
+                    found[identity_of(body["check"], body["resource"])] = body
+            for check, count in (await self._write(run, found)).items():
+                counts[check] = counts.get(check, 0) + count
         return counts
+
+    async def add(self, run: str, found: Iterable[Finding]) -> None:
+        """Write all findings of a run at once.
+
+        Raises:
+            TableUnavailable: some may have been written; the same again is safe.
+        """
+        await self._write(run, {identity(each): _body(each) for each in found})
+
+    async def _kept(self, run: str, rows: int) -> AsyncIterator[Mapping[str, Any]]:
+        for start in range(0, rows, WINDOW):
+            stop = kept_key(min(start + WINDOW, rows))
+            async for row in self._table.scan(places.kept(self.dps, run), start=kept_key(start), stop=stop):
+                for body in places.gathered("f", row.values):
+                    yield body
+
+    async def _write(self, run: str, found: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+        of_check: dict[str, list[Mapping[str, Any]]] = {}
+        for key in sorted(found):
+            of_check.setdefault(found[key]["check"], []).append(found[key])
+        partition = places.findings(self.dps, run)
+        for check, bodies in of_check.items():
+            for number, text in enumerate(_texts(bodies)):
+                key = f"{check}!{number:06}"
+                await self._table.put(Row(partition, key, places.spread_text("f", text)))
+        return {check: len(bodies) for check, bodies in of_check.items()}
 
     async def forget(self, run: Run) -> None:
         """Delete a run's findings, then its row. What is kept of groups stays.
@@ -154,8 +196,45 @@ class RunStore:
         Raises:
             TableUnavailable: some is left; the same again goes on.
         """
-        await self.drop(run.id)
+        partition = places.findings(self.dps, run.id)
+        keys = [row.key async for row in self._table.scan(partition)]
+        for key in keys:
+            await self._table.delete(Row(partition, key))
         await self._table.delete(Row(places.runs(self.dps), _run_key(run)))
+
+
+def kept_key(number: int) -> str:
+    """The key of a row of findings as they came."""
+    return f"f|{number:06}"
+
+
+def _at_once(checks: Mapping[str, int], most: int) -> Iterator[set[str]]:
+    """The checks, in parts whose findings fit into memory together."""
+    part: set[str] = set()
+    size = 0
+    for check, count in checks.items():
+        if part and size + count > most:
+            yield part
+            part, size = set(), 0
+        part.add(check)
+        size += count
+    if part:
+        yield part
+
+
+def _texts(bodies: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The JSON of rows, each of as many findings as a row holds."""
+    held: list[str] = []
+    size = 0
+    for body in bodies:
+        text = places.as_text(body)
+        if held and (len(held) == ROW or size + len(text) > ROW_BYTES):
+            yield f"[{','.join(held)}]"
+            held, size = [], 0
+        held.append(text)
+        size += len(text) + 1
+    if held:
+        yield f"[{','.join(held)}]"
 
 
 def _run_key(run: Run) -> str:
@@ -218,15 +297,14 @@ def _stored(dps: str, row: Row) -> Stored:
     return Stored(run, figures)
 
 
-def _finding_columns(finding: Finding) -> dict[str, Scalar]:
-    body = {
+def _body(finding: Finding) -> dict[str, Any]:
+    return {
         "check": finding.check,
         "resource": finding.resource,
         "severity": str(finding.severity),
         "evidence": finding.evidence,
         "fix": finding.fix,
     }
-    return {"check": finding.check, "severity": str(finding.severity), **places.spread("f", body)}
 
 
 def finding_of(value: Mapping[str, Any]) -> Finding:

@@ -32,7 +32,7 @@ class Place:
         ids: in them.
         restarts: how often it began anew because a continuation was refused.
         failures: slices in a row that a service's fault ended without a page.
-        before: tally and candidates at its beginning, which a new beginning goes back to.
+        before: tally, findings and candidates at its beginning, which a new beginning goes back to.
         states: whether any individual enrollment came with its device's record.
         records: how many did.
         custom: ids whose enrollment asks a webhook where devices go.
@@ -109,6 +109,7 @@ class Run:
         notes: plain figures, see runs.Figures.
         strangers: rows of candidates that hubs' listings gave.
         strangers_kept: candidates in them.
+        found_rows: rows of findings as they came.
         stays: how often reading the groups and their keys began.
         read: ids read one by one so far.
         dead: row of a gone group -> ids that DPS has no record of any more.
@@ -139,6 +140,7 @@ class Run:
     notes: dict[str, int] = field(default_factory=dict)
     strangers: int = 0
     strangers_kept: int = 0
+    found_rows: int = 0
     stays: int = 0
     read: int = 0
     dead: dict[str, list[str]] = field(default_factory=dict)

@@ -8,6 +8,9 @@ from provisioning.enrollments import CUSTOM, Enrollment
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Hosts that are this machine, as URLs name them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from allocation.request import REJECTED
 from clients.arm import Unknown
 from clients.connections import Connections
+from clients.errors import ServiceError
 from clients.ports import Clock
 from clients.webhook import WebhookReply, call_webhook
 from lifecycle.audit import webhook_address
@@ -21,6 +22,7 @@ from lifecycle.audit.webhook_address import Address
 from lifecycle.enrollments.validation import webhook_url as checked_url
 from lifecycle.enrollments.webhook import explain, request_body, with_key
 from lifecycle.errors import InvalidOption
+from lifecycle.rotation.webhook_key.urls import key_of
 from provisioning.documents import MalformedDocument
 from provisioning.enrollments import Enrollment, EnrollmentGroup, IndividualEnrollment
 from provisioning.hubs import HubKey
@@ -35,7 +37,14 @@ Linked = Callable[[], Awaitable[Mapping[HubKey, str] | Unknown]]
 
 
 def webhook_calls(
-    connections: Connections, clock: Clock, *, base: str, key: str, dps: str, linked: Linked
+    connections: Connections,
+    clock: Clock,
+    *,
+    base: str,
+    key: str,
+    dps: str,
+    linked: Linked,
+    stored: Callable[[], Awaitable[str | None]] | None = None,
 ) -> Webhooks:
     """The port that calls webhooks.
 
@@ -46,6 +55,7 @@ def webhook_calls(
         key: its function key; "" if not configured.
         dps: the DPS's name in the webhook's route.
         linked: what DPS offers where an enrollment names no hubs.
+        stored: reads this app's whole URL, with its key, from the vault; it counts more than `key`.
     """
     ours = webhook_address.address(base)
 
@@ -58,12 +68,14 @@ def webhook_calls(
             is_ours = ours is not None and webhook_address.is_same(address, ours, dps)
             bare = checked_url(url.partition("?")[0])
             keyed = url if address.query and not address.masked else ""
-            if not keyed and is_ours and key:
-                keyed = with_key(bare, key)
+            if not keyed and is_ours:
+                whole = await stored() if stored is not None else None
+                found = key_of(whole) if whole else key
+                keyed = with_key(bare, found) if found else ""
             if keyed:
                 checked_url(keyed)
             offered = await _offered(enrollment, linked)
-        except (InvalidOption, MalformedDocument) as error:
+        except (InvalidOption, MalformedDocument, ServiceError) as error:
             return (_untold(resource, str(error)),)
         if isinstance(offered, Unknown):
             return (_untold(resource, f"which hubs DPS would offer is not known: {offered.reason}"),)
@@ -126,5 +138,5 @@ def _untold(resource: str, reason: str) -> WebhookEvidence:
 
 def _no_key(*, is_ours: bool) -> str:
     if is_ours:
-        return "DPS does not show the webhook's key, and WEBHOOK_KEY is not set"
+        return "DPS does not show the webhook's key, and neither WEBHOOK_KEY_SECRET nor WEBHOOK_KEY gives it"
     return "DPS does not show the key of a webhook that is not this app's"

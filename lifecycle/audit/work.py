@@ -8,7 +8,6 @@ checkpoint counts.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -25,21 +24,20 @@ from clients.errors import (
     UnexpectedReply,
 )
 from clients.hubs import HubClient, HubShares
-from clients.ports import RateShare, Row, SlowingShare
+from clients.ports import RateShare, Row
 from clients.wording import plain as plain_text
 from lifecycle.audit import around as surroundings
-from lifecycle.audit import places
+from lifecycle.audit import marks, places
 from lifecycle.audit.evidence import Around, Complete
 from lifecycle.audit.finding import Finding, Outcome, Source
-from lifecycle.audit.join import Index
+from lifecycle.audit.join import UNLISTED, Index, fill
+from lifecycle.audit.memory import CountedShare, Memory
 from lifecycle.audit.ports import Audited, Ports, WouldGo
-from lifecycle.audit.report import identity
 from lifecycle.audit.runs import RunStore
 from lifecycle.audit.snapshot import CHUNK, LONGEST_CHUNK, Listed, Snapshots
 from lifecycle.audit.state import Kept, Place, Run, Tally, plain
 from lifecycle.jobs import Progress, Slice
 from lifecycle.rates import Rate
-from provisioning.enrollments import EnrollmentGroup
 from provisioning.hubs import HubKey
 
 T = TypeVar("T")
@@ -53,7 +51,7 @@ WRITES = 100
 """Rows of the ledger written between two checkpoints, at most: what a death may have to be done again."""
 
 FLUSH = 200
-"""Findings that are held in memory."""
+"""Findings that are held in memory, about."""
 
 
 class PageLike(Protocol):
@@ -65,48 +63,6 @@ class PageLike(Protocol):
 
 
 P = TypeVar("P", bound=PageLike)
-
-
-@dataclass(slots=True)
-class Memory:
-    """What one worker keeps between two slices of a run, so as not to read it again; lost with the worker.
-
-    Attributes:
-        saved: the checkpoint that it belongs to.
-        index: DPS's ids by registration id.
-        aliases: those whose device has another id at its hub, by that.
-        groups: as listed, by key: with webhook URLs, so never in a row.
-        digests: of the groups' keys: which slots have each.
-        at: groups whose keys are read.
-        others: device id -> numbers of hubs that have it beside its own.
-    """
-
-    saved: dict[str, Any] | None = None
-    index: Index | None = None
-    aliases: Index | None = None
-    groups: list[EnrollmentGroup] | None = None
-    digests: dict[str, list[str]] = field(default_factory=dict)
-    at: int = 0
-    others: dict[str, list[int]] | None = None
-
-
-class CountedShare:
-    """A share whose calls are counted."""
-
-    def __init__(self, share: RateShare, calls: dict[str, int], name: str) -> None:
-        self._share = share
-        self._calls = calls
-        self._name = name
-
-    async def call(self) -> None:
-        """Wait for the share."""
-        await self._share.call()
-        self._calls[self._name] = self._calls.get(self._name, 0) + 1
-
-    def slow(self, retry_after: float | None) -> None:
-        """An attempt was answered 429."""
-        if isinstance(self._share, SlowingShare):
-            self._share.slow(retry_after)
 
 
 class Work:
@@ -137,7 +93,9 @@ class Work:
         self.candidates: list[list[Any]] = []
         self.writes = 0
         """Rows of the ledger written since the last save."""
-        self._found: dict[str, Finding] = {}
+        self.marked = False
+        """Whether the index was marked since the last save."""
+        self._found: list[Finding] = []
         self._ids: list[Listed] = []
         self._hubs: dict[HubKey, HubClient] = {}
         self._saved_at = ports.clock.monotonic()
@@ -211,7 +169,7 @@ class Work:
             if isinstance(each, Finding):
                 count = tally.found[each.check] = tally.found.get(each.check, 0) + 1
                 if count <= self.audited.limits.rows:
-                    self._found[identity(each)] = each
+                    self._found.append(each)
             elif each.check in tally.unsaid:
                 tally.unsaid[each.check][0] += 1
             else:
@@ -225,16 +183,12 @@ class Work:
             Halted: as Slice.save.
         """
         await self.write_ids(all_of_them=True)
-        if self.candidates:
-            row = Row(
-                places.kept(self.audited.dps, self.id),
-                f"q|{self.run.strangers:06}",
-                places.spread("q", self.candidates),
-            )
-            await self.ports.table.put(row)
-            self.run.strangers += 1
-            self.candidates = []
         await self.flush()
+        index, aliases = self.memory.index, self.memory.aliases
+        if self.marked and index is not None and aliases is not None:
+            partition = places.kept(self.audited.dps, self.id)
+            self.run.marks = await marks.write(self.ports.table, partition, index.marks() + aliases.marks())
+            self.marked = False
         checkpoint = self.run.to_json()
         await self.slice.save(checkpoint, Progress(self.run.notes.get("ids", 0), unit="ids"))
         self.memory.saved = checkpoint
@@ -254,10 +208,39 @@ class Work:
         return not ends
 
     async def flush(self) -> None:
-        """Write the findings that are held."""
+        """Write the findings and the candidates that are held."""
+        run = self.run
         if self._found:
-            await self.store.add(self.id, self._found.values())
-            self._found = {}
+            run.found_rows = await self.store.keep(self.id, run.found_rows, self._found)
+            self._found = []
+        if self.candidates:
+            partition = places.kept(self.audited.dps, self.id)
+            columns = places.spread("q", self.candidates)
+            await self.ports.table.put(Row(partition, f"q|{run.strangers:06}", columns))
+            run.strangers += 1
+            self.candidates = []
+
+    def forget_found(self) -> None:
+        """Take back everything that was found in this run."""
+        self.run.tally = Tally()
+        self.run.found_rows = 0
+        self._found = []
+
+    def passed(self, ids: int) -> None:
+        """So many more ids of the listing under way, of which nothing is kept."""
+        assert self.run.place is not None, "ids are passed within a listing"
+        self.run.place.ids += ids
+        self.run.count("ids", ids)
+
+    @property
+    def hub_numbers(self) -> dict[HubKey, int]:
+        """The numbers by which an index knows the hubs that are listed."""
+        return {HubKey(hub): number for number, hub in enumerate(self.run.hubs[:UNLISTED])}
+
+    def empty_indexes(self) -> tuple[Index, Index]:
+        """Of ids, and of devices whose id is another; their digests are this run's alone."""
+        salt = self.id.encode()[-16:]
+        return Index(salt), Index(salt)
 
     def list(self, listed: Listed) -> None:
         """One more id of the listing under way."""
@@ -271,6 +254,8 @@ class Work:
         while self._ids and place is not None and (all_of_them or len(self._ids) >= CHUNK):
             part, self._ids = self._ids[:LONGEST_CHUNK], self._ids[LONGEST_CHUNK:]
             await self.snapshots.write(self.id, place.name, place.chunks, part)
+            if self.memory.index is not None and self.memory.aliases is not None:
+                fill(self.memory.index, self.memory.aliases, self.hub_numbers, part)
             place.chunks += 1
             place.ids += len(part)
             self.run.count("ids", len(part))
@@ -301,6 +286,7 @@ class Work:
         run = self.run
         place = run.place
         if place is None:
+            await self.flush()  # a new beginning must not take back what was found before
             place = run.place = Place(name, before=self._before())
         problem = ""
         try:
@@ -310,8 +296,7 @@ class Work:
             problem = await self._refused(place, error)
             if not problem:
                 return None
-        if not problem:
-            await self.write_ids(all_of_them=True)
+        await self.write_ids(all_of_them=True)
         kept = Kept(name, key, group, place.chunks, place.ids, not problem, place.records, place.custom)
         if problem:
             run.count("listings_given_up")
@@ -334,7 +319,7 @@ class Work:
                 if place.start is None:
                     return True
                 await self.write_ids()
-                if len(self._found) >= FLUSH:
+                if len(self._found) + len(self.candidates) >= FLUSH:
                     await self.flush()
                 if last or self.save_is_due():
                     await self.save()
@@ -369,14 +354,16 @@ class Work:
                 times = place.restarts + 1
                 return f"its continuation was refused {times} times; the last: {plain_text(str(error))}"
             # Begin anew, as if nothing of it had been read.
-            self._ids = []
-            self.candidates = []
+            self._ids, self._found, self.candidates = [], [], []
             self.run.count("ids", -place.ids)
             self.run.count("restarts")
             self.run.tally = Tally(**place.before["tally"])
             self.run.strangers, self.run.strangers_kept = place.before["strangers"]
+            self.run.found_rows = place.before["found_rows"]
             self.run.place = Place(place.name, restarts=place.restarts + 1, before=self._before())
-            self.memory.index = self.memory.aliases = self.memory.others = None
+            self.memory.others = None
+            if self.run.phase != "hubs":  # a device that was seen at its hub has been there
+                self.memory.index = self.memory.aliases = None
             await self.save()
             return ""
         place.failures += 1
@@ -390,6 +377,7 @@ class Work:
         return {
             "tally": plain(self.run.tally),
             "strangers": [self.run.strangers, self.run.strangers_kept],
+            "found_rows": self.run.found_rows,
         }
 
     async def read(self, asked: Awaitable[T]) -> T | Unknown:

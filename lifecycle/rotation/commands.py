@@ -9,10 +9,12 @@ from clients.vault_shapes import Secret
 from lifecycle.errors import NoSuchEnrollment, RotationRefused
 from lifecycle.jobs import JobRow, JobStore
 from lifecycle.rotation import row as rows
+from lifecycle.rotation.consent import consented
+from lifecycle.rotation.decide import next_step
 from lifecycle.rotation.observe import Groups, Seen, Vault, observe
 from lifecycle.rotation.row import Mode, RotationRow, RotationTerms, SlotName, Stage, Use, other
 from lifecycle.rotation.run import KIND
-from lifecycle.rotation.step import Record, Rest, Step, Wait, next_step
+from lifecycle.rotation.step import Record, Rest, Step, Wait
 from lifecycle.rotation.store import RotationStore
 
 ROUTINE_CALLS = 60
@@ -208,7 +210,7 @@ async def consent(
         RotationMoved, TableUnavailable: do it again.
     """
     now = rotations.store.clock.now()
-    row = await rotations.store.change(group, lambda row: rows.consented(row, what, now))
+    row = await rotations.store.change(group, lambda row: consented(row, what, now))
     return await _ask(rotations, row, what, by, {"do": "advance", "group": row.group})
 
 

@@ -17,6 +17,12 @@ from local.demo.main_job import HUBS as MAIN_HUBS
 from local.demo.main_job import main_job, policy_text
 from local.demo.policy_chapter import HUBS as POLICY_HUBS
 from local.demo.policy_chapter import SETTINGS, policy_chapter
+from local.demo.purge_chapter import HUBS as PURGE_HUBS
+from local.demo.purge_chapter import SETTINGS as PURGE_SETTINGS
+from local.demo.purge_chapter import purge_chapter
+from local.demo.rotation_chapter import HUBS as ROTATION_HUBS
+from local.demo.rotation_chapter import SETTINGS as ROTATION_SETTINGS
+from local.demo.rotation_chapter import rotation_chapter
 from local.demo.screen import Screen
 from local.host.files import write_private_json
 from local.processes import ChildFailed
@@ -53,7 +59,7 @@ class Chapter:
 CHAPTERS = {
     "main": Chapter(
         "300 devices register, DPS calls the webhook, hubs fill; a hub is taken out, a device rejected",
-        Options(hubs=dict.fromkeys(MAIN_HUBS, 1), policy=policy_text()),
+        Options(hubs=dict.fromkeys(MAIN_HUBS, 1), policy=policy_text(), telemetry=True),
         main_job,
     ),
     "policy": Chapter(
@@ -65,6 +71,16 @@ CHAPTERS = {
         "twelve planted faults, the report that finds them, the fixes it names, a clean second run",
         Options(hubs=dict.fromkeys(AUDIT_HUBS, 1), settings=AUDIT_SETTINGS),
         audit_chapter,
+    ),
+    "purge": Chapter(
+        "a group is deleted carelessly; its orphans are found, marked and purged, live look-alikes left",
+        Options(hubs=dict.fromkeys(PURGE_HUBS, 1), settings=PURGE_SETTINGS),
+        purge_chapter,
+    ),
+    "rotation": Chapter(
+        "a group's key nears its expiry and is exchanged while devices register; then the webhook's own key",
+        Options(hubs=dict.fromkeys(ROTATION_HUBS, 1), settings=ROTATION_SETTINGS),
+        rotation_chapter,
     ),
 }
 

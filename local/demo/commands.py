@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from local.demo import judge
@@ -18,8 +19,19 @@ _WIDEST = 220
 class Commands:
     """What an operator types against a stack, and what is written."""
 
-    def __init__(self, stack: Stack, screen: Screen, folder: Path) -> None:
-        """Write the stack's state file, owner-only, into the folder."""
+    def __init__(
+        self, stack: Stack, screen: Screen, folder: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the stack's state file, owner-only, into the folder.
+
+        Args:
+            stack: that commands work on, at the date that its clock shows.
+            screen: what they say.
+            folder: for the state file, and for files that commands read and write.
+            settings: the operator's own, beside those of the state file.
+        """
+        self._clock = stack.clock
+        self._settings = dict(settings or {})
         self._screen = screen
         self._folder = folder
         self._state = folder / "state.json"
@@ -38,11 +50,13 @@ class Commands:
         if shown:
             self._screen.say(f"$ ./run dps {' '.join(short)}")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cli", "--state", str(self._state), *words),
+            *(sys.executable, "-m", "local.demo.dated", repr(self._clock.ahead), "cli"),
+            *("--state", str(self._state), *words),
             cwd=ROOT,
             env={
                 **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
                 "COLUMNS": "110",
+                **self._settings,
             },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -11,6 +11,7 @@ import httpx
 
 from local.clients import Device, ServiceClient, connect
 from local.demo import judge
+from local.demo.exported import show_exported
 from local.demo.judge import Survey
 from local.demo.screen import Screen, collect
 from local.dps.keys import derive_key
@@ -72,6 +73,7 @@ class MainJob:
         await self._register_again()
         await self._take_a_hub_out()
         await self._reject_one()
+        await show_exported(self._stack, self._screen)
         await self._ride_out_an_outage()
 
     def _scale_hubs(self) -> None:

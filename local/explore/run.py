@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import httpx
 
@@ -13,6 +13,10 @@ T = TypeVar("T")
 P = TypeVar("P")
 
 _LIVES, _BEFORE, _AFTER = "lives", "before", "after"
+
+Death = Literal["before", "after"]
+"""When a process dies: before one of its calls is made, or when its answer is there."""
+DEATHS: tuple[Death, ...] = ("before", "after")
 
 
 class Run:
@@ -25,6 +29,7 @@ class Run:
         named: Mapping[str, str] | None = None,
         crashes: int = 0,
         most_choices: int = 10_000,
+        deaths: Sequence[Death] = DEATHS,
     ) -> None:
         """Make one; `explore` and `replay` do.
 
@@ -33,7 +38,9 @@ class Run:
             named: instead: options by the names of choices; all others take the first.
             crashes: how often processes may die.
             most_choices: budget.
+            deaths: see `explore`.
         """
+        self._fates = (_LIVES, *deaths)
         self.taken: list[Taken] = []
         self.spoilt: Exception | None = None
         """Why this run says nothing of the scenario; kept here, since the code under test may catch it."""
@@ -87,8 +94,7 @@ class Run:
         self._calls += 1
         if not self._crashes_left:
             return _LIVES
-        options = (_LIVES, _BEFORE, _AFTER)
-        chosen = options[self._take(f"{CRASH}{self._calls}", options, call)]
+        chosen = self._fates[self._take(f"{CRASH}{self._calls}", self._fates, call)]
         self._crashes_left -= chosen != _LIVES
         return chosen
 

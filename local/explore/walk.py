@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from local.explore.paths import CRASH, Failure, Hung, NotRepeatable, NotThisPath, Path, Report, Taken
-from local.explore.run import Run
+from local.explore.run import DEATHS, Death, Run
 
 Scenario = Callable[[Run], Awaitable[None]]
 """Builds a world, lets processes live in it and checks what became of it; raises if that is wrong."""
@@ -18,6 +18,7 @@ async def explore(
     most_failures: int = 1,
     most_choices: int = 10_000,
     run_seconds: float = 60.0,
+    deaths: Sequence[Death] = DEATHS,
 ) -> Report:
     """Walk every path of a scenario, depth first.
 
@@ -28,6 +29,8 @@ async def explore(
         most_failures: failing runs after which the walk ends.
         most_choices: budget of choices in one run.
         run_seconds: real seconds after which a run counts as hung; a safety net.
+        deaths: where processes may die. Of calls that come one after the other "after" alone is enough: who
+            dies before a call leaves what the call before it left.
 
     Raises:
         NotRepeatable: the scenario asked other questions under the same answers.
@@ -35,7 +38,7 @@ async def explore(
     report = Report()
     forced: Sequence[Taken] = ()
     while report.runs < most_runs:
-        run = Run(forced, crashes=crashes, most_choices=most_choices)
+        run = Run(forced, crashes=crashes, most_choices=most_choices, deaths=deaths)
         error = await _once(scenario, run, run_seconds)
         report.runs += 1
         if len(run.taken) < len(forced) and not isinstance(error, NotRepeatable):

@@ -58,6 +58,9 @@ SECRETS_USER = Role(
     "4633458b-17de-408a-b874-0445c86b69e6",
     (f"{SECRETS}/getSecret/action", f"{SECRETS}/readMetadata/action"),
 )
+WEBSITE_CONTRIBUTOR = Role(
+    "Website Contributor", "de139f84-1756-47ae-9be6-808fbbe84772", actions=("Microsoft.Web/sites/*",)
+)
 READER = Role("Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7", actions=("*/read",))
 BUILT_IN = (
     DPS_DATA_CONTRIBUTOR,
@@ -69,9 +72,12 @@ BUILT_IN = (
     SECRETS_OFFICER,
     SECRETS_USER,
     READER,
+    WEBSITE_CONTRIBUTOR,
 )
 EVERYTHING = (DPS_DATA_CONTRIBUTOR, HUB_DATA_CONTRIBUTOR, SECRETS_OFFICER, READER)
-"""All that these services let anybody do with a token."""
+"""What the app and most commands need; the keys of function apps are not among it."""
+OPERATORS = (*EVERYTHING, WEBSITE_CONTRIBUTOR)
+"""What an operator needs who rolls the webhook's key."""
 
 
 class UnknownRole(Exception):

@@ -4,7 +4,7 @@ import itertools
 import json
 from typing import Any
 
-from allocation import Allocator, Budget, Freshness, Ledger, PolicyStore, StoredKnowledge
+from allocation import Admission, Allocator, Budget, Freshness, Ledger, PolicyStore, StoredKnowledge
 from allocation.facts import Answer
 from allocation.policy import EVERY_HUB_ALIKE, CompiledPolicy
 from allocation.recorded import record
@@ -51,6 +51,7 @@ class Instance:
         cold_packaged: bool = False,
         freshness: Freshness | None = None,
         budget: Budget | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.heard = Heard()
         self.clock = clock or SystemClock()
@@ -71,6 +72,7 @@ class Instance:
             ledger=Ledger(ledger, lambda: f"{next(numbers):08x}"),
             record=record,
             budget=budget,
+            admission=admission,
         )
 
     @classmethod

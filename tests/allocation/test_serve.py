@@ -112,8 +112,25 @@ async def test_a_placed_device_gets_200_and_its_decision_is_logged_whole() -> No
     assert fields["dps"] == "factory"
     assert (fields["outcome"], fields["hub"], fields["why"]) == ("placed", hub("b"), "stay")
     assert "stay: already on b.azure-devices.net" in fields["trail"]
-    [(metric, _, dimensions)] = heard.measures
-    assert (metric, dimensions) == ("allocation_ms", {"outcome": "placed", "status": "200"})
+    assert [(metric, dimensions) for metric, _, dimensions in heard.measures] == [
+        ("allocation_ms", {"outcome": "placed", "status": "200"}),
+        ("allocations", {"outcome": "placed", "rule": fields["rule"], "hub": hub("b")}),
+    ]
+
+
+async def test_each_answer_is_one_span_that_says_what_the_event_says_but_the_trail() -> None:
+    heard = Heard()
+    at = allocator(heard)
+    await at.answer(json.dumps(body(current=hub("B"))).encode(), "factory")
+    await at.answer(b"no JSON", "factory")
+    placed, refused = heard.spans
+    assert placed[0] == refused[0] == "allocation"
+    assert placed[1] >= 0
+    told = dict(heard.events[0][1])
+    del told["trail"]
+    assert placed[2] == told
+    assert {"rule", "hub", "policy", "degraded", "outcome", "status"} <= set(told)
+    assert refused[2] == {"outcome": "refused", "dps": "factory", "status": heard.events[1][1]["status"]}
 
 
 async def test_a_refused_body_is_logged_by_its_field_and_never_quoted() -> None:

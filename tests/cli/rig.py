@@ -15,17 +15,20 @@ import httpx
 
 from cli.app import main
 from cli.terminal import Terminal
-from local.cloud import Cloud, serve_cloud
+from local.arm import FunctionSite
+from local.cloud import Cloud, Setting, serve_cloud
 from local.dps import sas
 from local.dps.keys import derive_key
 from local.dps.limits import UNTHROTTLED
 from local.faults import Faults
+from local.sites import FunctionKeys
 from local.switches import Switches
 from local.tls import ServerCertificate
 from local.world import World
 from tests.local.dps.rig import PRIMARY
 
 HUBS = ("hub-a.azure-devices.net", "hub-b.azure-devices.net", "hub-c.azure-devices.net")
+FUNCTION_KEY = "first-function-key-not-to-be-seen"
 WEBHOOK = "https://app.example/api/allocate?code=not-to-be-seen"
 
 
@@ -54,6 +57,8 @@ class Rig:
     folder: Path
     azure: Any = None
     """Python's azure-iot-deviceprovisioning client."""
+    keys: FunctionKeys | None = None
+    """Those of the app's functions."""
     since: int = 0
     """Calls of the DPS before this test."""
 
@@ -113,6 +118,7 @@ async def run(*words: str, stdin: str = "", environment: Mapping[str, str] | Non
 async def serving(certificate: ServerCertificate, folder: Path) -> AsyncIterator[Rig]:
     world = World(seed=7)
     faults = Faults(world)
+    keys = FunctionKeys(world.clock, lambda: {"allocate": FUNCTION_KEY})
     async with serve_cloud(
         dict.fromkeys(HUBS, 1),
         certificate,
@@ -121,8 +127,9 @@ async def serving(certificate: ServerCertificate, folder: Path) -> AsyncIterator
         limits=UNTHROTTLED,
         faults=faults,
         switches=Switches(),
+        setting=Setting(sites=(FunctionSite("func-cli", keys),)),
     ) as cloud:
         state = folder / "my.state.json"
         state.touch(mode=0o600)
         state.write_text(json.dumps({**cloud.state(), "ca": str(certificate.ca_pem)}))
-        yield Rig(cloud, certificate.ca_pem, state, faults, folder)
+        yield Rig(cloud, certificate.ca_pem, state, faults, folder, keys=keys)

@@ -20,7 +20,7 @@ from lifecycle.jobs import JobStore, switch_off
 from tests.cli.placing import App
 from tests.cli.rig_clients import azure
 from tests.lifecycle.audit.sample import NOW, busy_archive, finding, run_at
-from tests.local.dps.rig import PRIMARY, SECONDARY, group
+from tests.local.dps.rig import PRIMARY, SECONDARY, custom, group, individual
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -200,7 +200,10 @@ async def test_without_a_run_there_is_nothing_to_show(app: App) -> None:
 
 
 async def test_a_run_is_a_job_of_which_there_is_one_at_a_time(app: App) -> None:
-    started = (await app.run("audit", "run", "--by", "kim", "--webhooks")).json
+    options = ("--sample-keys", "5", "--certificate-days", "40", "--quota-percent", "62.5")
+    environment = {**app.environment, "AUDIT_CERTIFICATE_DAYS": "7", "AUDIT_KEY_AGE_DAYS": "100"}
+    ran = await app.rig.run("audit", "run", "--by", "kim", "--webhooks", *options, environment=environment)
+    started = ran.json
     assert started["state"] == "waiting"
     again = await app.run("audit", "run")
     assert again.json["run"] == started["run"]
@@ -209,8 +212,20 @@ async def test_a_run_is_a_job_of_which_there_is_one_at_a_time(app: App) -> None:
         store = JobStore(account.table("jobs"), app.environment["DPS_NAME"], SystemClock())
         job = await store.find(started["run"])
     assert job is not None
-    assert (job.kind, job.by, job.params) == ("audit", "kim", {"webhook": True})
+    assert (job.kind, job.by, job.params["webhook"]) == ("audit", "kim", True)
+    told = job.params["thresholds"]
+    assert {name: told[name] for name in ("sample_keys", "certificate_days", "renewal_days")} == {
+        "sample_keys": 5,
+        "certificate_days": 40,
+        "renewal_days": 120,
+    }
+    assert (told["quota_share"], told["key_age_days"]) == (0.625, 100)
     assert (await app.run("audit", "run", "--fail-on", "high")).code == 2
+
+
+async def test_an_option_out_of_its_range_is_refused_by_its_name(app: App) -> None:
+    ran = await app.run("audit", "run", "--never-registered-days", "0")
+    assert (ran.code, "--never-registered-days: set it to a whole number from 1" in ran.err) == (2, True)
 
 
 async def test_a_run_that_is_waited_for_is_made_here_and_shown(app: App) -> None:
@@ -249,9 +264,18 @@ async def test_an_expired_suppression_is_told(app: App) -> None:
 
 async def test_no_key_that_an_audit_met_is_in_anything_it_writes(app: App) -> None:
     canary = "canary-function-key-0123456789"
-    await app.enroll("line", f"https://other.example/api/allocate?code={canary}&x=<b>")
-    ran = [await app.run("audit", "run", "--wait", "--debug", "--verbose")]
-    assert {each["check"] for each in ran[0].json} >= {"DPS-CRED-015"}  # its keys were read, and are weak
+    nowhere = f"https://localhost:1/api/allocate?code={canary}"
+    await app.enroll("line", f"{nowhere}&x=<b>")
+    asks = {"customAllocationDefinition": {"webhookUrl": nowhere, "apiVersion": "2021-10-01"}}
+    alone = individual("alone", **{**custom(), **asks})
+    await azure(app.rig, lambda client: client.enrollment.create_or_update("alone", alone))
+    ran = [
+        await app.run("audit", "run", "--wait", "--webhooks", "--sample-keys", "9", "--debug", "--verbose")
+    ]
+    found = {(each["check"], each["resource"]) for each in ran[0].json}
+    weak, unreachable = "DPS-CRED-015", "DPS-ALLOC-006"  # their keys were read, and their webhooks called
+    resources = ("group:line", "individual:alone")
+    assert found >= {(check, resource) for check in (weak, unreachable) for resource in resources}
     ran += [await app.run("audit", "show", "-o", form) for form in ("table", "csv", "yaml")]
     ran += [
         await app.run("audit", "export", "--format", form)

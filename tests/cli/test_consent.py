@@ -51,7 +51,9 @@ class Person:
 
 
 @asynccontextmanager
-async def at_terminal(rig: Rig, *words: str) -> AsyncIterator[tuple[Person, asyncio.Task[Ran]]]:
+async def at_terminal(
+    rig: Rig, *words: str, **environment: str
+) -> AsyncIterator[tuple[Person, asyncio.Task[Ran]]]:
     """A command whose questions go to a person; its results to a file."""
     keyboard, screen = os.openpty()
     out = io.StringIO()
@@ -62,7 +64,7 @@ async def at_terminal(rig: Rig, *words: str) -> AsyncIterator[tuple[Person, asyn
         )
 
         def work() -> Ran:
-            code = main(["--state", str(rig.state), *words], terminal=terminal, environment={})
+            code = main(["--state", str(rig.state), *words], terminal=terminal, environment=environment)
             return Ran(code, out.getvalue(), "")
 
         running = asyncio.create_task(asyncio.to_thread(work))

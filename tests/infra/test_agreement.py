@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from allocation import KeyUse, read_uses
 from clients.errors import TableUnavailable
 from clients.ports import Receipt, Row, Table
 from local.topics import EVENT_FUNCTIONS, HUBS, VAULT
@@ -17,6 +18,7 @@ from provisioning.hubs import hub_key
 from tests.allocation.instance import Instance, State
 from tests.allocation.making import hub
 from tests.infra.reading import INFRA, MAIN, template
+from tests.memory_table import MemoryTable
 
 ROOT = INFRA.parent
 DEPLOYED = ("provisioning", "allocation", "lifecycle", "clients")
@@ -24,7 +26,7 @@ EVENTS = template(INFRA / "events.bicep")
 
 
 def sources(*folders: str) -> Iterator[Path]:
-    yield from (ROOT / "function_app.py", ROOT / "wiring.py")
+    yield from (ROOT / f"{name}.py" for name in ("function_app", "wiring", "background", "job_ports"))
     yield from chain.from_iterable((ROOT / folder).rglob("*.py") for folder in folders)
 
 
@@ -115,14 +117,22 @@ async def test_the_webhook_places_and_records_with_the_rights_it_is_given() -> N
     state = State()
     await state.activate({"hubs": [{"name": hub(name)} for name in "abc"]})
     reads, writes = tables_in_bicep("allocationReads"), tables_in_bicep("allocationWrites")
-    assert sorted(reads + writes) == ["fleet", "ledger", "policies"]
-    tables = {name: Watched(getattr(state, name), writable=name in writes) for name in reads + writes}
+    assert sorted(reads + writes) == ["fleet", "keyuse", "ledger", "policies"]
+    held = {"keyuse": MemoryTable()}
+    tables = {
+        name: Watched(held.get(name) or getattr(state, name), writable=name in writes)
+        for name in reads + writes
+    }
     instance = Instance(tables["policies"], tables["fleet"], tables["ledger"])
     answer = await instance.ask("dev-1")
     [told] = instance.heard.of("allocation")
     assert answer.status == 200
     assert (told["hub"] in {hub_key(hub(name)) for name in "abc"}, told["degraded"]) == (True, "")
     assert instance.heard.of("ledger_gap") == []
+    uses = KeyUse(tables["keyuse"], instance.clock, instance.heard)
+    uses.count("a-function-key", "dps-1", answer.status)
+    await uses.flush()
+    assert len(await read_uses(tables["keyuse"])) == 1
     assert [name for name, table in tables.items() if not table.used] == []
 
 
@@ -197,7 +207,7 @@ def test_what_alerts_look_for_in_requests_are_functions_of_the_app(lifecycle: di
         for line in file.read_text().splitlines()
         if line.startswith("| where Name has ")
     }
-    assert looked_for == {"allocate", "count_devices"}
+    assert looked_for == {"allocate"}
     assert functions("allocation") == {"allocate": "httpTrigger"}
     assert lifecycle["count_devices"] == "timerTrigger"
 

@@ -1,20 +1,29 @@
 """The app settings in Bicep are those that the code reads: each role has what it needs, and nothing else."""
 
+import json
+
 import pytest
 
+from allocation.request import BODY_LIMIT
 from settings import TABLE, Setting, Settings
 from tests.infra.reading import INFRA, MAIN, Expression, Value, template
 
 OPERATORS_ONLY = {
     "DPS_CONNECTION_STRING",  # instead of a login; the app has an identity
     "WEBHOOK_KEY",
+    "WEBHOOK_SITE_ID",  # the app has no rights on its own keys
     "CA_FILE",  # for emulators, and for proxies that an operator sits behind
 }
 """Settings that no deployed app gets."""
 
 NEEDS = {
     "allocation": {
+        "ALLOWED_ENROLLMENTS",
+        "ALLOWED_ENROLLMENTS_MODE",
         "AVOID_HUBS_AFTER_MINUTES",
+        "CALLER_PROXIES",
+        "CALLER_RANGES",
+        "CALLER_RANGES_MODE",
         "COLD_POLICY",
         "LEDGER_SECONDS",
         "REQUEST_SECONDS",
@@ -23,24 +32,46 @@ NEEDS = {
     },
     "lifecycle": {
         "ARM_URL",
+        "AUDIT_CERTIFICATE_DAYS",
+        "AUDIT_KEEP_RUNS",
+        "AUDIT_KEY_AGE_DAYS",
+        "AUDIT_NEVER_REGISTERED_DAYS",
         "AUDIT_NOTIFY_URL",
+        "AUDIT_QUOTA_PERCENT",
+        "AUDIT_SAMPLE_KEYS",
         "AUDIT_SCHEDULE",
+        "AUDIT_WEBHOOK_KEY_AGE_DAYS",
+        "CANARY_PREFIX",
         "DPS_HOST",
         "DPS_ID_SCOPE",
         "DPS_RESOURCE_ID",
         "HUBS",
+        "HUB_UNITS",
         "LEDGER_KEEP_DAYS",
+        "PURGE_DRY_RUN",
+        "PURGE_RULES_FILE",
+        "PURGE_SCHEDULE",
         "RETENTION_SCHEDULE",
         "ROTATION_SCHEDULE",
         "STATISTICS_SCHEDULE",
         "VAULT_RESOURCE_ID",
         "VAULT_URL",
+        "WEBHOOK_KEY_MAX_AGE_DAYS",
+        "WEBHOOK_KEY_SECRET",
         "WEBHOOK_URL",
     },
 }
 """What one role needs and the other does not."""
 
-BOTH = {"APP_ROLE", "DPS_NAME", "IDENTITY_CLIENT_ID", "POLICY_FILE", "STATE_TABLES"}
+BOTH = {
+    "APP_ROLE",
+    "DPS_NAME",
+    "IDENTITY_CLIENT_ID",
+    "POLICY_FILE",
+    "STATE_TABLES",
+    "TELEMETRY_IDS",
+    "TELEMETRY_ID_KEY",
+}
 
 GROUP = "/subscriptions/s/resourceGroups/g/providers"
 ROLES = sorted(NEEDS)
@@ -50,10 +81,15 @@ HOST = {
     "AzureWebJobsStorage__blobServiceUri",
     "AzureWebJobsStorage__clientId",
     "AzureWebJobsStorage__credential",
+    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "PYTHON_ENABLE_OPENTELEMETRY",
 }
-"""What the Functions host reads."""
+"""What the Functions host and its Python worker read."""
+
+SHARED = {"APPLICATIONINSIGHTS_CONNECTION_STRING", "PYTHON_ENABLE_OPENTELEMETRY"}
+"""What the app reads as well; the host's part of the template gives it."""
 
 NOT_FOR_FLEX = {
     "ENABLE_ORYX_BUILD",
@@ -92,7 +128,7 @@ def given(role: str) -> dict[str, Value]:
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
 def test_each_setting_is_given_to_the_roles_that_need_it_or_is_for_operators(setting: Setting) -> None:
     wanted = [role for role in ROLES if setting.name in BOTH | NEEDS[role]]
-    assert wanted or setting.name in OPERATORS_ONLY, (
+    assert wanted or setting.name in OPERATORS_ONLY | SHARED, (
         f"settings.py has a new row {setting.name}. Say in tests/infra/test_app_settings.py which role needs "
         "it, and give it to that app in infra/main.bicep; or list it as for operators only"
     )
@@ -121,6 +157,7 @@ def test_a_value_that_is_written_out_is_the_default_of_the_table(role: str) -> N
 def test_the_app_starts_with_what_it_is_given(role: str) -> None:
     computed = {
         "POLICY_FILE": "",
+        "CALLER_PROXIES": "1",
         "DPS_NAME": "provs-abc",
         "DPS_HOST": "provs-abc.azure-devices-provisioning.net",
         "DPS_RESOURCE_ID": f"{GROUP}/Microsoft.Devices/provisioningServices/p",
@@ -128,6 +165,7 @@ def test_the_app_starts_with_what_it_is_given(role: str) -> None:
         "DPS_ID_SCOPE": "0ne000ABCDE",
         "VAULT_RESOURCE_ID": f"{GROUP}/Microsoft.KeyVault/vaults/kv-abc",
         "VAULT_URL": "https://kv-abc.vault.azure.net/",
+        "WEBHOOK_KEY_SECRET": "webhook-key",
         "WEBHOOK_URL": "https://func-allocation-abc.azurewebsites.net/api/allocate",
         "STATE_TABLES": "https://ststateabc.table.core.windows.net",
         "IDENTITY_CLIENT_ID": "0e0e0e0e-0000-0000-0000-000000000000",
@@ -152,24 +190,44 @@ def test_secrets_come_from_the_vault_alone() -> None:
     assert tables == "'https://${account.name}.table.${environment().suffixes.storage}'"
 
 
+def test_the_host_takes_no_body_that_the_webhook_refuses_for_its_size() -> None:
+    limits = {role: MAIN.modules[f"{role}App"].params["bodyLimit"] for role in ROLES}
+    assert limits == {"allocation": BODY_LIMIT, "lifecycle": 2 * 1024 * 1024}
+    host = template(INFRA / "modules" / "function-app.bicep").variables["hostSettings"]
+    assert isinstance(host, dict)
+    assert host["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] == "string(bodyLimit)"
+
+
+def test_a_front_door_is_counted_among_the_proxies() -> None:
+    assert given("allocation")["CALLER_PROXIES"] == "empty(frontDoorId) ? '0' : '1'"
+
+
 def test_the_host_gets_what_it_reads_by_identity_and_nothing_that_flex_refuses() -> None:
     host = template(INFRA / "modules" / "function-app.bicep").variables["hostSettings"]
     assert isinstance(host, dict)
     assert set(host) == HOST
     assert host["AzureWebJobsStorage__credential"] == "managedidentity"
     assert NOT_FOR_FLEX.isdisjoint({*host, *given("allocation"), *given("lifecycle")})
-    assert HOST.isdisjoint(NAMES)
+    assert HOST & NAMES == SHARED
 
 
 def test_worker_host_and_package_agree_on_telemetry() -> None:
-    """OpenTelemetry takes three things together; with one or two of them telemetry is lost."""
+    """OpenTelemetry takes three things together; with one or two of them telemetry is lost or comes twice."""
     root = INFRA.parent
-    has = {
-        "host.json: telemetryMode": '"telemetryMode": "OpenTelemetry"' in (root / "host.json").read_text(),
-        "requirements.txt": "\nazure-monitor-opentelemetry==" in (root / "requirements.txt").read_text(),
-        "function-app.bicep: PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY": (
-            "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'"
-            in template(INFRA / "modules" / "function-app.bicep").text
-        ),
-    }
-    assert len(set(has.values())) == 1, f"all of these or none: {has}; and list the setting in HOST"
+    requirements = (root / "requirements.txt").read_text()
+    assert json.loads((root / "host.json").read_text())["telemetryMode"] == "OpenTelemetry"
+    assert "\nazure-monitor-opentelemetry-exporter==" in requirements
+    host = template(INFRA / "modules" / "function-app.bicep")
+    held = host.variables["hostSettings"]
+    assert isinstance(held, dict)
+    assert held["PYTHON_ENABLE_OPENTELEMETRY"] == "true"
+    assert held["APPLICATIONINSIGHTS_CONNECTION_STRING"] == "insightsConnectionString"
+    # With it the worker would set up a second exporter, before the first function, and trace every URL.
+    assert "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY" not in host.text + MAIN.text
+    assert "\nazure-monitor-opentelemetry==" not in requirements
+
+
+def test_the_app_exports_where_the_template_says_so() -> None:
+    exporting = {"PYTHON_ENABLE_OPENTELEMETRY": "true", "APPLICATIONINSIGHTS_CONNECTION_STRING": "x"}
+    assert Settings.read(exporting).python_enable_opentelemetry
+    assert not Settings.read({}).python_enable_opentelemetry

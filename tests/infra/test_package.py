@@ -25,6 +25,7 @@ TOP = {
     "requirements.txt",
     "settings.py",
     "background.py",
+    "job_ports.py",
     "wiring.py",
 }
 """Of the package; a policy file that an operator adds comes on top."""
@@ -124,7 +125,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "venv"], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(home / "venv"), "--disable-pip-version-check"]
     ran = subprocess.run(
-        [*pip, "install", "-qq", "--no-compile", "-r", str(home / "package" / "requirements.txt")],
+        [
+            *pip,
+            "install",
+            "-qq",
+            "--no-compile",
+            "--require-hashes",
+            "-r",
+            str(home / "package" / "requirements.txt"),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import clients.telemetry
-from clients.telemetry import EVENTS
+from clients.telemetry import EVENTS, SPANS
+from clients.telemetry import METRICS as METRICS_TOLD
 from lifecycle.jobs.row import State as JobState
 from tests.allocation.instance import Instance, State
 from tests.infra.reading import INFRA, template
@@ -76,11 +77,46 @@ def test_a_line_begins_as_the_queries_expect(caplog: pytest.LogCaptureFixture) -
 
     from clients.clock import SystemClock
     from clients.telemetry import LogTelemetry
+    from clients.telemetry_ids import IdMode, Ids
 
     with caplog.at_level("INFO"):
-        LogTelemetry(SystemClock(), getLogger("told")).event("allocation", dps="factory")
+        LogTelemetry(SystemClock(), getLogger("told"), Ids(IdMode.NONE)).event("allocation", dps="factory")
     [line] = caplog.messages
     assert line.startswith('{"event":"allocation",')
+
+
+TABLES = {"AppTraces", "AppRequests", "AppDependencies", "AppMetrics", "AzureDiagnostics"}
+"""What the host's and the app's OpenTelemetry, and DPS's diagnostics, are found in."""
+
+
+@each_query
+def test_each_table_is_one_that_something_is_written_to(query: str) -> None:
+    read = re.findall(r"^\s*\(?(App\w+|AzureDiagnostics)\b", query, re.MULTILINE)
+    assert read
+    assert set(read) <= TABLES
+    if "AppDependencies" in read:
+        named = set(re.findall(r'Name == "(\w+)"', query))
+        assert named
+        assert named <= set(SPANS)
+    if "AppMetrics" in read:
+        named = set(re.findall(r'Name == "(\w+)"', query))
+        assert named
+        assert named <= set(METRICS_TOLD)
+
+
+def test_each_metric_that_is_measured_is_in_the_table_of_metrics() -> None:
+    assert METRICS - set(METRICS_TOLD) == set()
+
+
+def test_each_span_is_in_the_table_of_spans() -> None:
+    spans = {
+        argument.value
+        for call in CALLS
+        if getattr(call.func, "attr", "") == "span"
+        for argument in call.args[:1]
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    }
+    assert spans == set(SPANS)
 
 
 METRICS = {

@@ -58,7 +58,7 @@ def test_nothing_is_stored_as_a_secret(file: Path) -> None:
 
 def test_the_code_is_not_left_with_a_token_to_push() -> None:
     checkouts = [step for step in STEPS if "actions/checkout" in step.get("uses", "")]
-    assert len(checkouts) == 4
+    assert len(checkouts) == 6
     assert all(step["with"] == {"persist-credentials": False} for step in checkouts)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from clients.errors import TableUnavailable
-from clients.ports import Row
+from clients.ports import Row, SlowingShare
 from lifecycle.errors import (
     Halted,
     LeaseLost,
@@ -285,6 +285,27 @@ async def test_a_slice_is_told_when_to_end_and_cannot_call_beyond_its_lease(lab:
     job = await lab.job()
     assert (job.attempts, job.troubles) == (0, 1)
     assert "outlasted" in job.problem
+
+
+async def test_each_slice_tells_in_an_event_and_a_span_what_it_called_and_how_often_it_was_throttled(
+    lab: Lab,
+) -> None:
+    async def run(slice_: Slice) -> SliceResult:
+        share = slice_.share(Rate.DPS)
+        await share.call()
+        await slice_.share(Rate.DPS).call()
+        assert isinstance(share, SlowingShare)
+        share.slow(None)
+        return Done()
+
+    await create(lab.store, 1)
+    await lab.tick(kind(run))
+    [event] = lab.told.named("job_slice")
+    [(name, seconds, span)] = lab.told.spans
+    assert (name, round(seconds, 3)) == ("job_slice", event["seconds"])
+    assert (event["calls"], event["throttled"]) == (2, 1)
+    assert span == {name: event[name] for name in span}
+    assert {"kind", "job", "epoch", "state", "problem"} <= set(span)
 
 
 async def test_a_worker_that_slept_past_its_lease_makes_no_call_whichever_clock_noticed(lab: Lab) -> None:

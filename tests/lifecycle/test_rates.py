@@ -5,7 +5,8 @@ import math
 import pytest
 
 from lifecycle.errors import NoShare
-from lifecycle.rates import HIGH_TIER, MOST, SHARES, Rate, Rates, adjusted, checked
+from lifecycle.rates import MOST, SHARES, Rate, Rates, adjusted, checked
+from provisioning.hubs import HIGH_TIER
 from tests.lifecycle.toy import Time, WorkerClock
 
 

@@ -51,12 +51,16 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
+        self.spans: list[tuple[str, float, dict[str, object]]] = []
 
     def event(self, name: str, **fields: object) -> None:
         self.events.append((name, fields))
 
     def measure(self, name: str, value: float, **dimensions: str) -> None:
         raise AssertionError("the loop measures nothing")
+
+    def span(self, name: str, seconds: float, **attributes: object) -> None:
+        self.spans.append((name, seconds, attributes))
 
     def named(self, name: str) -> list[dict[str, object]]:
         return [fields for event, fields in self.events if event == name]

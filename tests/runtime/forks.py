@@ -2,19 +2,21 @@
 
 The program reads a JSON array of jobs from standard input and writes the array of their outcomes to the file
 it is given. Apps and the runtime library keep state in modules, so each job runs in a fork of the program,
-which has the imports behind it.
+which has the imports behind it: its own, and those of the modules named after the file.
 
-A job: ``directory``, ``environment``, ``calls``. A call: ``function`` and, in ``http``, ``json``, ``string``
-or ``bytes``, the value its trigger is given; ``trace`` (parent and state) if wanted. Bytes are Latin-1 text,
-here and in the results.
+A job: ``directory``, ``environment``, ``calls``; ``specialised`` if it is to begin as an instance that waited
+for an app. A call: ``function`` and, in ``http``, ``json``, ``string`` or ``bytes``, the value its trigger is
+given; ``trace`` (parent and state) if wanted. Bytes are Latin-1 text, here and in the results.
 
 An outcome: ``refused`` (the reason), ``died`` (the process ended), or ``functions`` and ``results``. A
 result: ``failed`` (the exception's type and text), ``escaped`` (one that nobody caught: the host never hears
-of the end) or ``value``.
+of the end) or ``value``; and ``told``, the structured events that the app logged meanwhile, if any.
 """
 
 import asyncio
+import importlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -27,6 +29,8 @@ Serve = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 def main(serve: Serve) -> None:
     jobs, out = json.load(sys.stdin), Path(sys.argv[1])
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         outcomes = [_in_a_fork(serve, job, Path(folder) / "outcome") for job in jobs]
     out.write_text(json.dumps(outcomes))
@@ -59,6 +63,33 @@ def _run(serve: Serve, job: dict[str, Any]) -> dict[str, Any]:
 
 async def _awaited(outcome: Awaitable[dict[str, Any]]) -> dict[str, Any]:
     return await outcome
+
+
+class _Told(logging.Handler):
+    """Structured events of the log: lines that are a JSON object with the member ``event``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line.startswith('{"event":'):
+            self.events.append(json.loads(line))
+
+
+async def heard(result: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """A result, and what the app told meanwhile."""
+    log, told = logging.getLogger(), _Told()
+    level = log.level
+    log.addHandler(told)
+    log.setLevel(logging.INFO)
+    try:
+        found = await result
+    finally:
+        log.setLevel(level)
+        log.removeHandler(told)
+    return found | ({"told": told.events} if told.events else {})
 
 
 def text(error: BaseException) -> str:

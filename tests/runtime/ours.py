@@ -14,7 +14,7 @@ from local.host.errors import AppError
 from local.host.indexing import HTTP
 from local.host.invocation import FunctionFailed, Invoker, RawRequest
 from local.host.runtime import load
-from tests.runtime.forks import main, text
+from tests.runtime.forks import heard, main, text
 
 
 class Failures(logging.Handler):
@@ -42,7 +42,9 @@ async def serve(job: dict[str, Any]) -> dict[str, Any]:
             {"name": function.name, "bindings": function.bindings, "warnings": function.warnings}
             for function in host.functions
         ],
-        "results": [await _invoke(invokers[call["function"]], call, failures) for call in job["calls"]],
+        "results": [
+            await heard(_invoke(invokers[call["function"]], call, failures)) for call in job["calls"]
+        ],
     }
 
 

@@ -8,15 +8,17 @@ import asyncio
 import importlib
 import importlib.metadata
 import json
+import os
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
 from tests.runtime import protos
-from tests.runtime.forks import main, text
+from tests.runtime.forks import heard, main, text
 
-PIN = Path(__file__).with_name("requirements.txt").read_text().strip()
+PIN = Path(__file__).with_name("requirements.txt").read_text().split()[0]
 
 
 def _library() -> Any:
@@ -38,9 +40,7 @@ runtime = _library()
 
 async def serve(job: dict[str, Any]) -> dict[str, Any]:
     runtime.start_threadpool_executor()
-    started = await runtime.worker_init_request(
-        _request("worker_init_request", function_app_directory=job["directory"], capabilities={})
-    )
+    started = await (_specialised if job.get("specialised") else _started)(job["directory"])
     if started.result.status != protos.StatusResult.Success:
         return {"refused": started.result.exception.message}
     answer = await runtime.functions_metadata_request(_request("functions_metadata_request"))
@@ -53,8 +53,29 @@ async def serve(job: dict[str, Any]) -> dict[str, Any]:
     return {
         "capabilities": started.capabilities,
         "functions": [_described(function) for function in functions],
-        "results": [await _invoke(by_name[call["function"]], call) for call in job["calls"]],
+        "results": [await heard(_invoke(by_name[call["function"]], call)) for call in job["calls"]],
     }
+
+
+async def _started(directory: str) -> Any:
+    return await runtime.worker_init_request(
+        _request("worker_init_request", function_app_directory=directory, capabilities={})
+    )
+
+
+async def _specialised(directory: str) -> Any:
+    """As on an instance that waited without an app, and then gets one with its settings."""
+    settings = dict(os.environ)
+    with tempfile.TemporaryDirectory() as waiting:
+        os.environ.clear()
+        assert (await _started(waiting)).result.status == protos.StatusResult.Success
+    return await runtime.function_environment_reload_request(
+        _request(
+            "function_environment_reload_request",
+            function_app_directory=directory,
+            environment_variables=settings,
+        )
+    )
 
 
 def _described(function: Any) -> dict[str, Any]:

@@ -8,7 +8,16 @@ import re
 
 from lifecycle.audit.finding import JSON, Check
 from lifecycle.audit.formats.kept import Kept
-from lifecycle.audit.formats.shape import last_day, moment, plural, severity_words, span, told, visible
+from lifecycle.audit.formats.shape import (
+    last_day,
+    moment,
+    plural,
+    severity_words,
+    span,
+    told,
+    unkept_words,
+    visible,
+)
 from lifecycle.audit.report import Count, Judged, Report, Tally
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@^=-])")
@@ -62,6 +71,7 @@ class Markdown:
             "",
             f"{counts}, {more}.",
             "",
+            *([f"{unkept}.", ""] if (unkept := unkept_words(whole.unkept)) else []),
         ]
 
     def _checks(self) -> list[str]:

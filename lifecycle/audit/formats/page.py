@@ -12,7 +12,7 @@ from lifecycle.audit.finding import Check, Severity
 from lifecycle.audit.formats import charts
 from lifecycle.audit.formats.kept import Kept
 from lifecycle.audit.formats.markup import Child, Markup, join, raw, tag, void
-from lifecycle.audit.formats.shape import last_day, plural, severity_words, span, told
+from lifecycle.audit.formats.shape import last_day, plural, severity_words, span, told, unkept_words
 from lifecycle.audit.formats.style import CSS
 from lifecycle.audit.report import Count, Judged, Novelty, Report, Tally
 
@@ -73,6 +73,7 @@ class Page:
         if run.by:
             facts += [", by ", tag("code", run.by)]
         worst = self._tally.at_least(Severity.CRITICAL), self._tally.at_least(Severity.HIGH)
+        unkept = unkept_words(self._tally.whole.unkept)
         mood = "bad" if worst[0] else "warn" if worst[1] else "good"
         return tag(
             "header",
@@ -81,6 +82,7 @@ class Page:
             tag("p", *facts, class_="facts"),
             tag("p", self._verdict(), class_=f"verdict {mood}"),
             self._tiles(),
+            tag("p", f"{unkept}.", class_="note") if unkept else None,
             class_="top",
         )
 

@@ -130,6 +130,19 @@ def _invocation(report: Report) -> dict[str, Any]:
         "executionSuccessful": True,
         "startTimeUtc": moment(run.started),
         "toolExecutionNotifications": [
+            *(
+                {
+                    "level": "warning",
+                    "message": {
+                        "text": f"{run.found[check]:,} findings were counted; of one check a run keeps so "
+                        "many, and those are the results"
+                    },
+                    "associatedRule": {"id": check},
+                }
+                for check in sorted(run.capped & run.found.keys())
+            ),
+        ]
+        + [
             {
                 "level": "note",
                 "message": {

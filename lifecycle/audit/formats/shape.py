@@ -105,6 +105,14 @@ def span(time: timedelta) -> str:
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
 
 
+def unkept_words(count: int) -> str:
+    """What is said of findings that were counted and are in no row; "" where there are none."""
+    if not count:
+        return ""
+    more = "1 more finding was" if count == 1 else f"{count:,} more findings were"
+    return f"{more} counted and not kept: a run keeps so many of one check"
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     """A count and its noun: "1 finding", "2 findings"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

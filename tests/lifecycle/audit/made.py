@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -270,7 +270,7 @@ def counts(**changes: Any) -> Counts:
     return Counts(**clean)
 
 
-_SUBJECTS: Mapping[type, Callable[[Any, Around], Iterator[Outcome]]] = {
+_SUBJECTS: Mapping[type, Callable[[Any, Around], Iterable[Outcome]]] = {
     EnrollmentEvidence: checks.enrollment,
     RecordEvidence: checks.record,
     DeviceEvidence: checks.device,
@@ -281,7 +281,7 @@ _SUBJECTS: Mapping[type, Callable[[Any, Around], Iterator[Outcome]]] = {
 }
 
 
-def look(evidence: Evidence, with_: Around) -> Iterator[Outcome]:
+def look(evidence: Evidence, with_: Around) -> Iterable[Outcome]:
     """What all checks say of it."""
     return _SUBJECTS[type(evidence)](evidence, with_)
 

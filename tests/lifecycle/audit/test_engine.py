@@ -11,7 +11,7 @@ from clients.arm import Unknown
 from lifecycle.audit.finding import Source
 from lifecycle.audit.ports import Limits
 from lifecycle.audit.snapshot import Snapshots
-from lifecycle.jobs import State
+from lifecycle.jobs import State, Terms
 from provisioning.hubs import HubKey
 from tests.lifecycle.audit.engine_rig import DPS, HUBS, AuditRig, Report
 
@@ -153,6 +153,45 @@ async def test_the_snapshot_holds_each_groups_ids_with_hub_and_etag() -> None:
         assert bool(rows) == (run == "audit:2")
 
 
+class Slow(httpx.AsyncBaseTransport):
+    """Takes so many seconds for each call."""
+
+    def __init__(self, rig: AuditRig, seconds: float) -> None:
+        self._inner = rig.transport()
+        self._rig = rig
+        self._seconds = seconds
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await self._rig.clock.advance(self._seconds)
+        return await self._inner.handle_async_request(request)
+
+
+async def test_a_run_of_many_slices_comes_to_what_a_run_of_one_does() -> None:
+    rig = AuditRig(page=7)
+    rig.fill(60, enrollments=20, groups=9, clean=False)
+    for group in list(rig.service.store.groups):  # each is a finding then, of the first one listed too
+        members = {name: value for name, value in group.members.items() if name != "allocationPolicy"}
+        rig.service.store.groups.put(replace(group, members=members))
+    await rig.clock.advance(3 * 3600)
+    missing = rig.record(3)
+    rig.remove_device(missing.assigned_hub, missing.device_id or missing.registration_id)
+    whole = await audited(rig)
+    slices = 0
+
+    def count() -> None:
+        nonlocal slices
+        slices += 1
+
+    ports = rig.ports(Slow(rig, 20))
+    await rig.audit("audit:2", ports=ports, terms=Terms(slice_seconds=60), each_tick=count)
+    again = await rig.report("audit:2")
+    assert slices > 10
+    assert {"DPS-ALLOC-012", "DPS-REC-001", MISSING} <= {check for check, _ in whole.about}
+    assert again.about == whole.about
+    assert again.run.found == whole.run.found
+    assert again.run.certificates == whole.run.certificates
+
+
 class Refusing(httpx.AsyncBaseTransport):
     """Answers some calls with an error of DPS's shape, and passes the others on."""
 
@@ -246,6 +285,11 @@ async def test_a_refused_continuation_begins_the_listing_anew_and_counts_nothing
     else:
         assert again.run.sources < whole.run.sources
         assert set(again.about) <= set(whole.about)
+    snapshots = Snapshots(rig.tables.audit, DPS)
+    for kept in await snapshots.groups():  # nothing of a listing that was given up is in the next one's
+        records = rig.service.store.registrations
+        mine = {each.registration_id for each in records if each.group == kept.group}
+        assert {each.id async for each in snapshots.ids(kept)} == mine
 
 
 async def test_the_ledger_is_confirmed_by_dpss_records_and_gets_what_it_lacks() -> None:

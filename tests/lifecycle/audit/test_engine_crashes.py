@@ -1,6 +1,7 @@
 """Runs that die and go on: what they come to is what an uninterrupted one comes to."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -112,25 +113,81 @@ async def live(run: Run, rig: AuditRig, audited: Audited, *, most: int = 400) ->
     await run.live(process)
 
 
+class Counting(Run):
+    """Kills nobody, or one process: right after a call, which is right before the next one."""
+
+    def __init__(self, dies_after: int = 0) -> None:
+        super().__init__()
+        self.calls = 0
+        self._dies_after = dies_after
+
+    def fate(self, call: str) -> str:
+        del call
+        self.calls += 1
+        return "after" if self.calls == self._dies_after else "lives"
+
+
 async def test_no_single_crash_changes_what_a_run_comes_to() -> None:
+    template = await planted(9, enrollments=1)
+    audited = replace(template.audited, limits=QUICK)
+
+    async def came_to(run: Counting) -> Outcome:
+        rig = deepcopy(template)
+        await live(run, rig, audited)
+        return await outcome(rig)
+
+    calm = Counting()
+    whole = await came_to(calm)
+    assert calm.calls > 100
+    assert {"DPS-REC-005", "DPS-REC-006", "DPS-REC-008"} <= {each.check for each in whole.report.findings}
+    for number in range(1, calm.calls + 1):
+        run = Counting(number)
+        assert await came_to(run) == whole, f"a death after call {number}"
+        assert run.calls >= calm.calls, "each run begins with the same world"
+
+
+@pytest.mark.soak
+async def test_no_crash_before_or_after_any_call_changes_what_a_run_comes_to() -> None:
+    template = await planted(9, enrollments=1)
     whole: list[Outcome] = []
 
     async def scenario(run: Run) -> None:
-        rig = await planted(9, enrollments=1)
+        rig = deepcopy(template)
         await live(run, rig, replace(rig.audited, limits=QUICK))
-        came_to = await outcome(rig)
-        whole.append(came_to)
-        assert came_to == whole[0]
+        whole.append(await outcome(rig))
+        assert whole[-1] == whole[0]
 
     report = await explore(scenario, most_runs=2_000)
     report.check()
     assert report.runs > 200
-    found = {each.check for each in whole[0].report.findings}
-    assert {"DPS-REC-005", "DPS-REC-006", "DPS-REC-008", "DPS-OPS-001"} & found >= {
-        "DPS-REC-005",
-        "DPS-REC-006",
-        "DPS-REC-008",
-    }
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("gap", range(1, 13))
+async def test_no_pair_of_crashes_changes_what_a_run_comes_to(gap: int) -> None:
+    """Every first death, with a second one so many calls later: within the recovery, and behind it."""
+    template = await planted(9, enrollments=1)
+    audited = replace(template.audited, limits=QUICK)
+    calm = deepcopy(template)
+    counted = Counting()
+    await live(counted, calm, audited)
+    whole = await outcome(calm)
+    for first in range(1, counted.calls + 1):
+        rig = deepcopy(template)
+        await live(Twice(first, first + gap), rig, audited)
+        assert await outcome(rig) == whole, f"deaths after calls {first} and {first + gap}"
+
+
+class Twice(Counting):
+    """Kills two processes, each right after a call."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(first)
+        self._second = second
+
+    def fate(self, call: str) -> str:
+        fate = super().fate(call)
+        return "after" if self.calls == self._second else fate
 
 
 class Reckless(Run):
@@ -152,58 +209,77 @@ class Reckless(Run):
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
 async def test_five_thousand_records_killed_at_random_come_to_the_same(seed: int) -> None:
-    calm = await planted(5_000, enrollments=300, page=100)
-    quiet = Reckless(Random(seed), 10**9)
-    await live(quiet, calm, calm.audited)
     rig = await planted(5_000, enrollments=300, page=100)
+    calm = deepcopy(rig)
+    await live(Run(), calm, calm.audited)
     run = Reckless(Random(seed), 80)
     await live(run, rig, rig.audited)
     assert run.deaths >= 5
     assert await outcome(rig) == await outcome(calm)
 
 
-def switched(check: Callable[[AuditRig], Any]) -> Callable[[Run], Any]:
-    """A clean world under every switch that an audit consults, audited twice."""
-
-    async def scenario(run: Run) -> None:
-        rig = AuditRig(hubs=HUBS, switches=Switches(run))
-        rig.fill(12, enrollments=3, groups=2)
-        await rig.clock.advance(3 * 3600)
-        for job in ("audit:1", "audit:2"):
-            assert (await rig.audit(job)).state is State.DONE
-            report = await rig.report(job)
-            check(rig)
-            assert report.about == []
-            await rig.clock.advance(86400)
-
-    return scenario
-
-
-async def test_a_clean_service_has_no_finding_under_any_switch() -> None:
-    report = await explore(switched(lambda _: None), crashes=0, most_runs=5_000)
-    report.check()
-    assert {"hub.query_lag", "hub.query_ghosts", "dps.max_page_size"} <= set(report.consulted)
+async def each_and_each_pair(scenario: Callable[[Run], Awaitable[None]]) -> set[str]:
+    """Run it with every switch as it is first read, each one turned, and each two; the switches' names."""
+    waiting: list[dict[str, str]] = [{}]
+    seen = {frozenset[tuple[str, str]]()}
+    names: set[str] = set()
+    while waiting:
+        named = waiting.pop()
+        run = Run(named=named)
+        await scenario(run)
+        names |= {each.name for each in run.taken}
+        for each in run.taken if len(named) < 2 else ():
+            for option in each.options[1:] if each.name not in named else ():
+                following = {**named, each.name: option}
+                if frozenset(following.items()) not in seen:
+                    seen.add(frozenset(following.items()))
+                    waiting.append(following)
+    assert len(seen) > 30
+    return names
 
 
-async def test_what_just_happened_is_no_finding_under_any_switch() -> None:
+async def clean(run: Run) -> None:
+    """A clean world under the switches that an audit consults, audited twice."""
+    rig = AuditRig(hubs=HUBS, switches=Switches(run))
+    rig.fill(12, enrollments=3, groups=2)
+    await rig.clock.advance(3 * 3600)
+    for job in ("audit:1", "audit:2"):
+        assert (await rig.audit(job)).state is State.DONE
+        assert (await rig.report(job)).about == [], run.path
+        await rig.clock.advance(86400)
+
+
+async def lively(run: Run) -> None:
     """Devices come and go right before the audit: queries may lag behind either, or show ghosts."""
+    rig = AuditRig(hubs=HUBS, switches=Switches(run))
+    rig.fill(8, groups=1)
+    await rig.clock.advance(3 * 3600)
+    gone = rig.record(0)
+    rig.service.store.registrations.delete(gone.registration_id)
+    rig.remove_device(gone.assigned_hub, str(gone.device_id))
+    moved = rig.record(1)
+    old, new = str(moved.assigned_hub), next(hub for hub in HUBS if hub != moved.assigned_hub)
+    rig.remove_device(old, str(moved.device_id))
+    rig.add_device(new, str(moved.device_id))
+    store = rig.service.store.registrations
+    store.put(moved.registration_id, replace(moved, assigned_hub=new, updated=rig.clock.now()))
+    await rig.clock.advance(5)
+    assert (await rig.audit("audit:2")).state is State.DONE
+    assert (await rig.report("audit:2")).about == [], run.path
 
-    async def scenario(run: Run) -> None:
-        rig = AuditRig(hubs=HUBS, switches=Switches(run))
-        rig.fill(8, groups=1)
-        await rig.clock.advance(3 * 3600)
-        gone = rig.record(0)
-        rig.service.store.registrations.delete(gone.registration_id)
-        rig.remove_device(gone.assigned_hub, str(gone.device_id))
-        moved = rig.record(1)
-        old, new = str(moved.assigned_hub), next(hub for hub in HUBS if hub != moved.assigned_hub)
-        rig.remove_device(old, str(moved.device_id))
-        rig.add_device(new, str(moved.device_id))
-        store = rig.service.store.registrations
-        store.put(moved.registration_id, replace(moved, assigned_hub=new, updated=rig.clock.now()))
-        await rig.clock.advance(5)
-        assert (await rig.audit("audit:2")).state is State.DONE
-        assert (await rig.report("audit:2")).about == []
 
+@pytest.mark.parametrize("scenario", [clean, lively])
+async def test_no_two_switches_make_a_finding_of_what_is_well(
+    scenario: Callable[[Run], Awaitable[None]],
+) -> None:
+    consulted = await each_and_each_pair(scenario)
+    assert {"hub.query_lag", "hub.query_ghosts", "dps.max_page_size"} <= consulted
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("scenario", [clean, lively])
+async def test_no_switches_at_all_make_a_finding_of_what_is_well(
+    scenario: Callable[[Run], Awaitable[None]],
+) -> None:
     report = await explore(scenario, crashes=0, most_runs=5_000)
     report.check()

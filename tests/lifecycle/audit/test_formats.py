@@ -258,3 +258,23 @@ async def test_numbers_that_json_lacks_are_null() -> None:
 async def test_the_same_report_is_written_the_same_again() -> None:
     for form in FORMATS:
         assert await written(form, busy_archive()) == await written(form, busy_archive())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_every_format_says_how_many_findings_were_counted_and_not_kept(form: str) -> None:
+    archive = MemoryArchive()
+    run = run_at(capped=frozenset({FAILED}), found={FAILED: 4_321})
+    archive.add(run, [finding(FAILED, "registration:a"), finding(FAILED, "registration:b")])
+    text = await written(form, archive)
+    if form in ("json", "jsonl"):
+        document = json.loads(text if form == "json" else text.splitlines()[-1])
+        summary = document["summary"] if form == "json" else document
+        assert (summary["checks"][FAILED]["open"], summary["checks"][FAILED]["unkept"]) == (4_321, 4_319)
+    elif form == "sarif":
+        [told] = json.loads(text)["runs"][0]["invocations"][0]["toolExecutionNotifications"]
+        assert told["associatedRule"] == {"id": FAILED}
+        assert told["message"]["text"].startswith("4,321 findings were counted")
+        SARIF.validate(json.loads(text))
+    else:
+        assert "4,321 open findings" in text
+        assert "4,319 more findings were counted and not kept" in text

@@ -106,6 +106,18 @@ def test_another_path_of_this_host_is_another_webhook() -> None:
     assert (finding.check, finding.evidence["differs"]) == (NOT_OURS, "path")
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:7071", "[::1]:7071"])
+def test_http_that_leaves_no_machine_is_no_fault(host: str) -> None:
+    url = f"http://{host}/api/allocate?code=x"
+    assert found(group(calls(url)), around(webhook=url.partition("?")[0])) == []
+
+
+def test_one_more_a_day_is_no_trend_until_half_is_used() -> None:
+    assert found(counts(growth={"symmetric_groups": 2.0})) == []
+    assert found(counts(symmetric_groups=60, growth={"symmetric_groups": 2.0})) == ["DPS-QUOTA-003"]
+    assert found(counts(growth={"symmetric_groups": 5.0})) == ["DPS-QUOTA-003"]
+
+
 def test_without_a_configured_webhook_none_is_told_from_another() -> None:
     assert found(group(calls("https://other.example/api?code=x")), around(webhook="")) == []
 

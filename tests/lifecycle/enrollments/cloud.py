@@ -43,8 +43,10 @@ class Bearer:
 class CloudRig(Rig):
     """The DPS of `Rig`; its hubs and a vault answer too."""
 
-    def __init__(self, switches: Switches | None = None) -> None:
-        super().__init__(switches)
+    def __init__(
+        self, switches: Switches | None = None, *, webhooks: httpx.AsyncClient | None = None
+    ) -> None:
+        super().__init__(switches, webhooks=webhooks)
         world = self.service.world
         behaviour = HubBehaviour() if switches is None else switches.behaviour(HubBehaviour(), "hub")
         self.hubs = {

@@ -26,11 +26,17 @@ WEBHOOK = "https://app.example/api/allocate?code=function-key-of-the-test"
 class Rig:
     """One DPS with two hubs."""
 
-    def __init__(self, switches: Switches | None = None) -> None:
+    def __init__(
+        self, switches: Switches | None = None, *, webhooks: httpx.AsyncClient | None = None
+    ) -> None:
         self.clock = ManualClock()
         behaviour: Behaviour = Behaviour() if switches is None else switches.behaviour(Behaviour(), "dps")
         self.service = ProvisioningService(
-            "rig", hubs=[IotHub(name) for name in HUBS], world=World(self.clock), behaviour=behaviour
+            "rig",
+            hubs=[IotHub(name) for name in HUBS],
+            world=World(self.clock),
+            behaviour=behaviour,
+            webhook_client=webhooks,
         )
 
     def transport(self) -> httpx.ASGITransport:

@@ -15,7 +15,8 @@ from lifecycle.jobs import JobKind, JobStore, Slice
 from lifecycle.rates import Rate
 from lifecycle.rotation.canary import CanaryPlaces
 from lifecycle.rotation.identities import Fleet
-from lifecycle.rotation.run import KIND, Ports, rotation_kind
+from lifecycle.rotation.ports import Ports
+from lifecycle.rotation.run import KIND, rotation_kind
 from lifecycle.rotation.store import RotationStore
 from provisioning.hubs import HubKey
 from settings import Settings

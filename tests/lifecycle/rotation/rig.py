@@ -1,7 +1,7 @@
 """A DPS, its hubs, a vault and tables in process, and workers of rotations that may die."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -19,9 +19,11 @@ from clients.vault import VaultClient
 from lifecycle.jobs import JobRow, JobStore, Slice, State, Terms, tick
 from lifecycle.rates import Rate, Rates
 from lifecycle.rotation.canary import CanaryPlaces
+from lifecycle.rotation.consent import consented
 from lifecycle.rotation.identities import Fleet
-from lifecycle.rotation.row import RotationRow, RotationTerms, SlotName, Stage, adopt, consented
-from lifecycle.rotation.run import KIND, Ports, rotation_kind
+from lifecycle.rotation.ports import Ports
+from lifecycle.rotation.row import RotationRow, RotationTerms, SlotName, Stage, adopt
+from lifecycle.rotation.run import KIND, rotation_kind
 from lifecycle.rotation.store import RotationStore
 from local.dps.keys import derive_key
 from local.switches import Switches
@@ -75,6 +77,7 @@ class RotationRig(CloudRig):
         self.watch: list[Callable[[], None]] = []
         """Called after each call that a worker made."""
         self.webhook_url: str | None = None
+        self.webhook: Callable[[], Awaitable[str | None]] | None = None
         self._keys = random.Random(5)
         self._unique = count(1)
 
@@ -192,6 +195,7 @@ class RotationRig(CloudRig):
             identities=Fleet(dps.registrations, hub),
             provider=PROVIDER,
             webhook_url=self.webhook_url,
+            webhook=self.webhook,
         )
 
     def kind(self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None) -> Any:

@@ -9,7 +9,8 @@ from lifecycle.errors import NoSuchEnrollment, RotationRefused
 from lifecycle.jobs import State, show
 from lifecycle.rotation import commands
 from lifecycle.rotation.commands import Rotations
-from lifecycle.rotation.row import Stage, Use, Why, consented
+from lifecycle.rotation.consent import consented
+from lifecycle.rotation.row import Stage, Use, Why
 from local.switches import Switches
 from tests.lifecycle.enrollments.rig import HUBS, WEBHOOK
 from tests.lifecycle.rotation.rig import DAY, GROUP, PRIMARY, SECONDARY, SECRET, TERMS, RotationRig

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from lifecycle.rotation.canary import CanaryPlaces
+from lifecycle.rotation.canary import PREFIX, CanaryPlaces
 from lifecycle.rotation.row import CanaryState, RotationRow, Stage, Why
 from local.explore import Life, Run, explore
 from local.switches import Switches
 from provisioning.enrollments import IndividualEnrollment
+from settings import Settings
 from tests.lifecycle.enrollments.rig import HUBS
 from tests.lifecycle.rotation.invariants import Invariants, Watched
 from tests.lifecycle.rotation.rig import GROUP, PRIMARY, TERMS, RotationRig
@@ -60,6 +61,16 @@ async def test_each_slot_has_a_canary_of_its_own(rig: RotationRig) -> None:
     await rig.work()
     assert registered(rig)[-1] == ids()["primary"] != ids()["secondary"]
     assert left(rig) == []
+
+
+@pytest.mark.parametrize("prefix", ["", "c" * 64])
+def test_ids_begin_with_the_prefix_that_is_set_and_have_at_most_128_characters(prefix: str) -> None:
+    nothing: Any = None
+    setting = Settings.read({"CANARY_PREFIX": prefix}).canary_prefix
+    assert setting == (prefix or PREFIX)
+    made = CanaryPlaces(nothing, nothing, nothing, nothing, setting).id("g" * 128, "secondary")
+    assert made.startswith(f"{setting}-")
+    assert len(made) <= 128
 
 
 async def test_a_canary_that_is_not_let_in_blocks_and_nothing_is_published(rig: RotationRig) -> None:
@@ -172,7 +183,7 @@ async def test_no_single_crash_leaves_a_canary_behind_or_registers_anothers_id()
         assert set(registered(rig)) == {ids()["secondary"]}
         await rig.aclose()
 
-    (await explore(run)).check()
+    (await explore(run, deaths=["after"])).check()
 
 
 async def test_a_breach_sends_no_canary(rig: RotationRig) -> None:

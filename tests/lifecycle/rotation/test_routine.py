@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from lifecycle.errors import InvalidOption, RotationRefused
-from lifecycle.rotation.row import RotationTerms, Slot, Stage, Use, Why, consented
+from lifecycle.rotation.consent import consented
+from lifecycle.rotation.row import RotationTerms, Slot, Stage, Use, Why
 from local.switches import Switches
 from provisioning.keys import SymmetricKey, SymmetricKeys
 from tests.lifecycle.enrollments.rig import WEBHOOK

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from clients.ports import Row, Scalar
 from lifecycle.errors import RotationMoved, RotationRefused
 from lifecycle.rotation import row as rows
+from lifecycle.rotation.decide import next_step
 from lifecycle.rotation.row import (
     BEFORE_PUBLISHING,
     SLOTS,
@@ -36,7 +37,6 @@ from lifecycle.rotation.step import (
     TryCanary,
     Wait,
     WriteAhead,
-    next_step,
 )
 from lifecycle.rotation.store import RotationStore, row_of
 from tests.memory_table import MemoryTable

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clients.clock import SystemClock
 from clients.telemetry import LogTelemetry
+from clients.telemetry_ids import IdMode, Ids
 from lifecycle.jobs import Terms, tick
 from lifecycle.rates import Rates
 from lifecycle.rotation.row import Stage
@@ -23,7 +24,7 @@ TERMS = Terms(slice_seconds=6, lease_seconds=12, call_margin=2, skew=1, watch_se
 
 async def work(state: Path, tables: str, raw: object, times: int) -> None:
     wiring = wiring_of(state, tables, os.environ)  # type: ignore[arg-type]  # os.environ is one
-    telemetry = LogTelemetry(SystemClock(), logging.getLogger("dps_fleet"))
+    telemetry = LogTelemetry(SystemClock(), logging.getLogger("dps_fleet"), Ids(IdMode.CLEAR))
     kind, rotations, jobs = rotation_of(wiring, state, telemetry)
     await asyncio.gather(
         *(receive(raw, VaultIdentity("kv-local"), rotations, jobs, telemetry) for _ in range(times))

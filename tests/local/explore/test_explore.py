@@ -58,6 +58,15 @@ async def test_rotation_without_a_write_ahead_is_found_by_a_crash_only() -> None
     assert "opens nothing" in str(failure.error)
 
 
+async def test_deaths_after_calls_alone_find_it_in_half_as_many_runs() -> None:
+    report = await explore(scenario_with("none"), deaths=["after"])
+    report.check()
+    assert report.runs == CALLS + 1
+    (failure,) = (await explore(scenario_with("no write-ahead"), deaths=["after"])).failures
+    assert "=after" in str(failure.path)
+    assert "opens nothing" in str(failure.error)
+
+
 async def test_failing_run_is_repeated_by_its_path_alone() -> None:
     scenario = scenario_with("put without keys")
     report = await explore(scenario, crashes=1, most_failures=99)

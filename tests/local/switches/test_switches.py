@@ -15,11 +15,17 @@ from local.hub import DeviceKeys, HubEvent, InitialTwin, IotHub
 from local.iothub.behaviour import HubBehaviour
 from local.iothub.service import HubService
 from local.mqtt.behaviour import MqttBehaviour
+from local.sites import SiteBehaviour
 from local.switches import SWITCHES, AlreadyConsulted, Switches, UnknownSwitch
 from local.world import ManualClock, World
 from tests.local.dps.rig import Rig, group, symmetric
 
-KINDS: dict[str, type[Any]] = {"dps": Behaviour, "hub": HubBehaviour, "mqtt": MqttBehaviour}
+KINDS: dict[str, type[Any]] = {
+    "dps": Behaviour,
+    "hub": HubBehaviour,
+    "mqtt": MqttBehaviour,
+    "site": SiteBehaviour,
+}
 LIMITS = {
     "dps.message_limit",
     "hub.message_limit",
