@@ -34,6 +34,7 @@ from lifecycle.rates import Rate, Rates
 from lifecycle.rotation.canary import CanaryPlaces
 from lifecycle.rotation.identities import Fleet
 from lifecycle.rotation.ports import Ports as RotationPorts
+from lifecycle.rotation.run import KIND as ROTATION
 from lifecycle.rotation.run import rotation_kind
 from lifecycle.rotation.store import RotationStore
 from lifecycle.rotation.triggers import VaultIdentity, daily, receive
@@ -152,7 +153,8 @@ class Background:
                 most = timedelta(days=settings.webhook_key_max_age_days)
                 name, clock = settings.webhook_key_secret, self._wiring.clock
                 await tell_age(vault, name, most, clock, self._telemetry, dps=self._dps)
-            await daily(self.rotations, vault, self.jobs, self._telemetry)
+            groups = self._wiring.dps(self._rates.share(ROTATION, Rate.DPS)).groups
+            await daily(self.rotations, vault, groups, self.jobs, self._telemetry)
 
     async def vault_event(self, raw: Mapping[str, Any]) -> None:
         """Take one event of the vault.

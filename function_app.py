@@ -29,9 +29,9 @@ from allocation import (
 from clients.clock import SystemClock
 from clients.telemetry import LogTelemetry
 from clients.telemetry_ids import IdMode, Ids
-from clients.warm import DELAY_SECONDS, HEAVY, IDENTITY, TABLES, warm_later
+from clients.warm import DELAY_SECONDS, HEAVY, IDENTITY, TABLES, warm_later, warm_now
 from provisioning.hubs import HubKey
-from settings import Role, Settings
+from settings import Role, Settings, SettingsError
 from wiring import Wiring
 
 if TYPE_CHECKING:
@@ -338,14 +338,41 @@ def function_app(app: App) -> func.FunctionApp:
     return functions
 
 
-def warm_up(settings: Settings) -> None:
+def warm_up(wiring: Wiring, settings: Settings) -> None:
     """Import heavy libraries: what the first answer will wait for at once, the others after it."""
     if settings.state_tables:
         identity = IDENTITY if settings.state_tables.startswith("https://") else ()
-        warm_later(0.0, (*TABLES, *identity))
+        warm_now((*TABLES, *identity), wiring.connections.open)
     warm_later(DELAY_SECONDS, HEAVY)
 
 
-_settings = Settings.read(os.environ)
-app = function_app(App(_settings))
-warm_up(_settings)
+def out_of_order(error: SettingsError) -> func.FunctionApp:
+    """The webhook of an app whose settings cannot be used: DPS is told to come again, and why is logged.
+
+    With no function there, DPS would get a 404, which fails each device at once (400207). A role without
+    the webhook does not start instead: that fails no device.
+    """
+    if os.environ.get("APP_ROLE", "").strip() == Role.LIFECYCLE:
+        raise error
+    telemetry = LogTelemetry(SystemClock(), logging.getLogger(LOGGER), Ids(IdMode.NONE))
+    functions = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+    @functions.function_name("allocate")
+    @functions.route("allocate/{dps?}", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+    async def allocate(req: func.HttpRequest) -> func.HttpResponse:
+        del req
+        telemetry.event("allocation_broken", error="SettingsError", place="settings", problem=str(error))
+        body = b'{"error":"internal error; DPS will try again"}'
+        return func.HttpResponse(body, status_code=503, mimetype="application/json")
+
+    return functions
+
+
+try:
+    _settings = Settings.read(os.environ)
+except SettingsError as error:
+    app = out_of_order(error)
+else:
+    _app = App(_settings)
+    warm_up(_app.wiring, _settings)
+    app = function_app(_app)

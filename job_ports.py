@@ -199,6 +199,7 @@ def decommission_ports(
         vault=vault if wiring.settings.vault_url else None,
         telemetry=telemetry,
         webhook=webhook,
+        forget=RotationStore(wiring.table("rotations"), dps, wiring.clock).forget,
     )
 
 

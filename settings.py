@@ -268,9 +268,11 @@ MOST_LISTED = 1_000
 _CANARY_PREFIX = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?")
 _RESOURCE = re.compile(
-    r"/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.Devices/provisioningServices/[^/\s]+",
+    r"/subscriptions/[0-9a-f-]{36}/resourceGroups/(?!\.{1,2}/)[\w.()-]{1,90}"
+    r"/providers/Microsoft\.Devices/provisioningServices/[a-z0-9-]{1,64}",
     re.IGNORECASE,
 )
+"""What the client of the management plane takes: a test holds the two together."""
 
 _SITE = re.compile(
     r"/subscriptions/[^/\s]+/resourceGroups/[^/\s]+/providers/Microsoft\.Web/sites/[^/\s]+",

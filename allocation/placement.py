@@ -8,23 +8,32 @@ The numbers below decide where real devices live. Changing the hash, its input o
 fleets; the tests hold golden values.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
-from math import log
+from math import inf, log
+from operator import itemgetter
 from struct import Struct
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from provisioning.hubs import HubKey
 from provisioning.registrations import RegistrationKey
 
 MOST_REMEMBERED = 1_000
-"""Hubs whose hash state one Lots keeps; a DPS links at most 50 (documented)."""
+"""Hubs whose hash state one Lots keeps, and lists of weights; a DPS links at most 50 hubs (documented)."""
 
 
 class _Hash(Protocol):
     def copy(self) -> "_Hash": ...
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
+
+
+class _Alike(NamedTuple):
+    """Hubs of equal weight: their places among all, and what takes their numbers out of all."""
+
+    weight: float
+    places: tuple[int, ...]
+    of_these: Callable[[tuple[int, ...]], tuple[int, ...]]
 
 
 class Lots:
@@ -34,10 +43,11 @@ class Lots:
     start, at half the cost.
     """
 
-    __slots__ = ("_states",)
+    __slots__ = ("_alike", "_states")
 
     def __init__(self) -> None:
         self._states: dict[HubKey, _Hash] = {}
+        self._alike: dict[tuple[float, ...], tuple[_Alike, ...]] = {}
 
     def rank(self, registration: RegistrationKey, weights: Mapping[HubKey, float]) -> list[HubKey]:
         """All hubs of positive weight, the device's best first.
@@ -57,15 +67,40 @@ class Lots:
         # Of equal weights the highest number has the least cost: a logarithm for each weight, not each hub.
         # (Two numbers that differ in their last 11 bits alone tie in `rank`: one device in 10^16.)
         numbers = self._draw(registration, weights)
-        if len(set(weights.values())) == 1:
-            hub = list(weights)[numbers.index(max(numbers))]
-            return hub if weights[hub] > 0 else None
-        highest: dict[float, tuple[int, HubKey]] = {}
-        for number, hub, weight in zip(numbers, weights, weights.values(), strict=True):
-            if weight not in highest or highest[weight][0] < number:
-                highest[weight] = number, hub
-        best = [(_cost(number, weight), hub) for weight, (number, hub) in highest.items() if weight > 0]
-        return min(best)[1] if best else None
+        key = tuple(weights.values())
+        alike = self._alike.get(key) or self._alike_of(key)
+        if len(alike) == 1 and len(alike[0].places) == len(numbers):
+            return list(weights)[numbers.index(max(numbers))]
+        least, best = inf, None
+        for weight, places, of_these in alike:
+            picked = of_these(numbers)
+            highest = max(picked)
+            cost = -log(((highest >> 11) + 0.5) * 2.0**-53) / weight  # as _cost: a call takes as long again
+            if cost <= least:
+                hub = list(weights)[places[picked.index(highest)]]
+                if cost < least or best is None or hub < best:
+                    least, best = cost, hub
+        return best
+
+    def _alike_of(self, weights: tuple[float, ...]) -> "tuple[_Alike, ...]":
+        """The places of hubs of equal positive weight; a rule has the same weights for every device."""
+        by_weight: dict[float, list[int]] = {}
+        for place, weight in enumerate(weights):
+            if weight > 0:
+                by_weight.setdefault(weight, []).append(place)
+        alike = tuple(
+            _Alike(
+                weight,
+                tuple(places),
+                # One index alone would give the number, and no tuple of it.
+                itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1)),
+            )
+            for weight, places in by_weight.items()
+        )
+        # No longer lists than DPS's own: those of forged requests would take up memory.
+        if len(weights) < len(_NUMBERS) and len(self._alike) < MOST_REMEMBERED:
+            self._alike[weights] = alike
+        return alike
 
     def _draw(self, registration: RegistrationKey, weights: Mapping[HubKey, float]) -> tuple[int, ...]:
         # surrogatepass: a hostile id may hold half a surrogate pair, and must still land somewhere.

@@ -79,7 +79,7 @@ class Allocator:
         self._record = record
         self._budget = budget or Budget()
         self._admission = admission
-        self._late: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[str]] = set()
 
     async def answer(self, body: bytes, dps: str = "", forwarded: str = "") -> Answer:
         """Answer one call of DPS.
@@ -103,7 +103,7 @@ class Allocator:
                 field=error.field,
                 problem=error.problem,
             )
-            return self._measured(answer, started, outcome="refused", dps=dps)
+            return self._measured(answer, started, outcome="refused", dps=dps[: request.LONGEST_ID])
         except Exception as error:  # noqa: BLE001 - a bug must cost a retry, not a device
             return self._broken(error, started, dps)
         try:
@@ -180,19 +180,25 @@ class Allocator:
         except Exception as error:  # noqa: BLE001 - the device is answered, whatever cannot be recorded
             self._gap(facts, type(error).__name__)
             return
-        writing = asyncio.create_task(ledger.write(entry))
-        await asyncio.wait((writing,), timeout=max(0.0, min(self._budget.ledger, left)))
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        writing = loop.create_task(_written(ledger, entry, ended))
+        patience = loop.call_later(max(0.0, min(self._budget.ledger, left)), _end, ended)
+        try:
+            await ended
+        finally:
+            patience.cancel()
         if not writing.done():
             # It goes on beside other requests and may well arrive; but the instance may sleep before it does.
             self._gap(facts, "not written within the budget")
             self._late.add(writing)
             writing.add_done_callback(self._arrived)
-        elif (failed := writing.exception()) is not None:
-            self._gap(facts, str(failed) if isinstance(failed, ClientError) else type(failed).__name__)
+        elif problem := writing.result():
+            self._gap(facts, problem)
 
-    def _arrived(self, writing: "asyncio.Task[None]") -> None:
+    def _arrived(self, writing: "asyncio.Task[str]") -> None:
         self._late.discard(writing)
-        written = not writing.cancelled() and writing.exception() is None
+        written = not writing.cancelled() and not writing.result()
         self._telemetry.measure("ledger_late", 1, outcome="written" if written else "failed")
 
     def _gap(self, facts: Facts, problem: str) -> None:
@@ -207,8 +213,9 @@ class Allocator:
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         place = f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace else "unknown"
-        self._telemetry.event("allocation_broken", dps=dps, error=type(error).__name__, place=place)
-        return self._measured(request.BROKEN, started, outcome="broken", dps=dps)
+        called = dps[: request.LONGEST_ID]
+        self._telemetry.event("allocation_broken", dps=called, error=type(error).__name__, place=place)
+        return self._measured(request.BROKEN, started, outcome="broken", dps=called)
 
     def _measured(self, answer: Answer, started: float, **told: object) -> Answer:
         """Tell how long it took, and that it ended as told: `outcome` and, of a decision, all about it."""
@@ -218,6 +225,25 @@ class Allocator:
         self._telemetry.measure("allocations", 1, outcome=outcome, rule=rule, hub=hub)
         self._telemetry.span("allocation", seconds, **{**told, "status": answer.status})
         return answer
+
+
+async def _written(ledger: Ledger, entry: Entry, ended: "asyncio.Future[None]") -> str:
+    """Write a row; why it may be missing, "" where it is written.
+
+    `ended` is its last step: who waits for that wakes up a turn of the loop before who waits for the task.
+    """
+    try:
+        await ledger.write(entry)
+        problem = ""
+    except Exception as error:  # noqa: BLE001 - the device is answered, whatever cannot be recorded
+        problem = str(error) if isinstance(error, ClientError) else type(error).__name__
+    _end(ended)
+    return problem
+
+
+def _end(ended: "asyncio.Future[None]") -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def _decided(facts: Facts, known: Known) -> Decision:

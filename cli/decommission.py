@@ -38,7 +38,11 @@ EvenActive = Annotated[
     ),
 ]
 Most = Annotated[
-    int | None, Parameter(help="Records that may go, at most; without it, as the rules have it: 1,000.")
+    int | None,
+    Parameter(
+        help="Records that may go, at most, as they are counted before anything changes; without it, as the "
+        "rules have it: 1,000."
+    ),
 ]
 
 _JOBS = tuple(map(member, ("run", "group", "state", "progress", "by", "problem")))
@@ -151,8 +155,8 @@ async def _consented(session: Session, told: Told, confirm: str | None) -> Told:
         where = f"go to {session.settings.vault_url}"
         keys = f"its keys {where if told.escrow else 'are discarded'}"
     session.terminal.note(
-        f"group {cell(found.id)}, {found.provisioning_status}: it is disabled, {keys}, its registration "
-        "records are archived and deleted, then the group; records cannot be written back"
+        f"group {cell(found.id)}, now {found.provisioning_status}, will be disabled; {keys}; its "
+        "registration records will be archived and deleted, then the group; records cannot be written back"
     )
     for each in EXPERIENCE:
         session.terminal.note(each)

@@ -80,13 +80,25 @@ class Output:
                 self._rows(result, columns)
                 return
         if self.form == "table" and isinstance(result, Mapping) and not columns:
-            self._rows([{"member": name, "value": value} for name, value in result.items()], ())
+            self._members(result)
         elif self.form in ("table", "csv", "tsv", "jsonl"):
             self._rows([result], columns)
         elif self.form in ("yaml", "yamlc"):
             self._yaml(result)
         elif self.form != "none":
             self._json(json_text(result, indent=2) + "\n")
+
+    def _members(self, result: Mapping[str, Any]) -> None:
+        """A row for each member; a list of objects is a table below: no terminal shows it in a cell."""
+        below = {name: value for name, value in result.items() if _is_table(value)}
+        above = [{"member": name, "value": value} for name, value in result.items() if name not in below]
+        if above:
+            self._rows(above, ())
+        for name, rows in below.items():
+            self._terminal.stdout.write(f"{cell(name)}:\n")
+            self._rows(
+                rows, [member_named(each) for each in dict.fromkeys(key for row in rows for key in row)]
+            )
 
     async def many(self, results: AsyncIterator[Mapping[str, Any]], columns: Sequence[Column]) -> int:
         """Write a list as it comes; returns how many there were.
@@ -225,6 +237,10 @@ class _Table(_Writer):
             table.add_row(*map(Text, row))  # Text: what looks like rich's markup is none
         self._terminal.out().print(table)
         self._rows = []
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
 
 
 def _tsv(record: Any, columns: Sequence[Column]) -> str:

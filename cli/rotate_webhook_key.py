@@ -25,7 +25,7 @@ from lifecycle.enrollments.change import Kind  # noqa: TC001 - cyclopts reads an
 from lifecycle.enrollments.diff import Difference
 from lifecycle.jobs import JobStore
 from lifecycle.rotation.webhook_key import roll as rolling
-from lifecycle.rotation.webhook_key.observe import RollPorts
+from lifecycle.rotation.webhook_key.observe import RollPorts, left_behind
 from lifecycle.rotation.webhook_key.plan import RollPlan, plan
 from lifecycle.rotation.webhook_key.row import (
     Consent,
@@ -144,7 +144,12 @@ async def status(*, session: Injected[Session]) -> None:
 async def retire(
     *,
     uncounted: Annotated[
-        bool, Parameter(negative=(), group=CHANGES, help="Although the app counts no uses of its keys.")
+        bool,
+        Parameter(
+            negative=(),
+            group=CHANGES,
+            help="Although the app counts no uses of its keys, or another DPS used the old one last.",
+        ),
     ] = False,
     site: Site = None,
     yes: Yes = False,
@@ -221,6 +226,7 @@ async def _tell(session: Session, row: RollRow, rest: Rest | None) -> None:
             "lastPass": dict(row.counts) or None,
             "everyEnrollmentSince": _time(row.clean_since),
             "oldKeyMayGo": _may_go(row, used),
+            "othersWithOldKey": list(left_behind(row, uses, State(session, None).dps)),
             "waitsFor": str(row.blocked),
             "problem": row.problem,
             "by": row.by,
@@ -279,6 +285,7 @@ def _ports(session: Session, site: str) -> RollPorts:
         jobs=JobStore(wiring.table("jobs"), State(session, None).dps, clock),
         uses=uses,
         call=call,
+        dps=State(session, None).dps,
     )
 
 

@@ -2,7 +2,8 @@
 
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,26 @@ def no_connection_free(error: Exception) -> bool:
     return isinstance(error, httpx.PoolTimeout)
 
 
+@contextmanager
+def azure_faults() -> Iterator[None]:
+    """A call that gets no answer, in azure-core's words.
+
+    Raises:
+        ServiceRequestError: the request was not sent.
+        ServiceResponseError: it may have been, and there is no answer.
+    """
+    try:
+        yield
+    except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise ServiceRequestTimeoutError(_said(error), error=error) from error
+    except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise ServiceRequestError(_said(error), error=error) from error
+    except httpx.TimeoutException as error:
+        raise ServiceResponseTimeoutError(_said(error), error=error) from error
+    except httpx.RequestError as error:
+        raise ServiceResponseError(_said(error), error=error) from error
+
+
 class HttpxTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):
     """azure-core's requests over an httpx client, which the caller owns and closes.
 
@@ -134,16 +155,8 @@ class HttpxTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):
             ServiceRequestError: the request was not sent.
             ServiceResponseError: it may have been, and there is no answer.
         """
-        try:
+        with azure_faults():
             answer = await self._sent(request)
-        except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise ServiceRequestTimeoutError(_said(error), error=error) from error
-        except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise ServiceRequestError(_said(error), error=error) from error
-        except httpx.TimeoutException as error:
-            raise ServiceResponseTimeoutError(_said(error), error=error) from error
-        except httpx.RequestError as error:
-            raise ServiceResponseError(_said(error), error=error) from error
         response = _Response(
             request=request,
             internal_response=answer,

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from opentelemetry.trace import SpanContext, get_current_span
@@ -81,12 +82,16 @@ class Outbox(logging.Handler):
         if self._open:
             self._items.append(item)
             if len(self._items) > self._most:
-                self._items.popleft()
-                self._lost += 1
+                # The thread that exports may have taken all there was meanwhile.
+                with suppress(IndexError):
+                    self._items.popleft()
+                    self._lost += 1
 
     def take(self) -> Sequence[Item]:
         """All there is, oldest first; it is gone from here."""
-        items = [self._items.popleft() for _ in range(len(self._items))]
+        items: list[Item] = []
+        with suppress(IndexError):  # a full one is emptied from both sides
+            items.extend(self._items.popleft() for _ in range(len(self._items)))
         if self._lost:
             lost, self._lost = self._lost, 0
             items.append(Measure("telemetry_lost", lost, {}))
@@ -100,13 +105,21 @@ class Outbox(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line of the log."""
         if record.name == self._own:
-            text = record.getMessage()
+            text = _words(record)
         elif record.levelno < logging.WARNING or record.name.startswith(_LEFT_ALONE):
             return
         else:
             kind = f" ({record.exc_info[0].__name__})" if record.exc_info and record.exc_info[0] else ""
-            text = f"{record.name}: {plain(masked(record.getMessage()))}{kind}"
+            text = f"{record.name}: {plain(masked(_words(record)))}{kind}"
         self.put(Line(int(record.created * 1e9), record.levelno, text, trace_now()))
+
+
+def _words(record: logging.LogRecord) -> str:
+    """What a record says: a library's wrong arguments must not raise where it only meant to log."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - whatever a foreign object does when it is written
+        return "a line that cannot be put together"
 
 
 class ExportedTelemetry:

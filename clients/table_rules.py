@@ -164,6 +164,8 @@ def _check_name(name: str) -> None:
 def _plain(name: str, value: object) -> tuple[Scalar, int]:
     """The value without subclass or time zone, and its size as the service counts it."""
     match value:
+        case str():
+            return str.__str__(value), 4 + _sized(name, _utf16(f"column {name}", value))
         case bool():
             return value, 1
         case int():
@@ -172,8 +174,6 @@ def _plain(name: str, value: object) -> tuple[Scalar, int]:
             return int(value), 8
         case float():
             return float(value), 8
-        case str():
-            return str.__str__(value), 4 + _sized(name, _utf16(f"column {name}", value))
         case bytes():
             return bytes(value), 4 + _sized(name, len(value))
         case datetime():
@@ -191,6 +191,8 @@ def _sized(name: str, size: int) -> int:
 
 
 def _utf16(what: str, text: str) -> int:
+    if text.isascii():
+        return 2 * len(text)
     try:
         return len(text.encode("utf-16-le"))
     except UnicodeEncodeError:

@@ -33,8 +33,11 @@ _TEXTS = frozenset({"problem", "trail", "why", "fix", "message", "noted", "resul
 _PER_DEVICE = frozenset({"registration", "individual", "device"})
 _SIGNS = r"[A-Za-z0-9\-._:]"
 _PATH = re.compile(r"(/(?:registrations|enrollments|devices|twins)/)[^\s/?\"']+")
-# Messages of this app write ids as Python's ascii() does.
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+# Messages of this app write ids as Python's ascii() does. An apostrophe within a word opens no quotation, and
+# one that was cut off, at an ellipsis or the text's end, is an id all the same.
+_QUOTED = re.compile(
+    r"(?<!\w)'(?:[^'\\…]|\\.)*(?:['…]|\\?\Z)|(?<!\w)\"(?:[^\"\\…]|\\.)*(?:[\"…]|\\?\Z)", re.DOTALL
+)
 
 
 class Ids:

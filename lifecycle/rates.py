@@ -47,10 +47,9 @@ SHARES: Shares = MappingProxyType(
         "audit": {Rate.DPS: 0.12, Rate.HUB_REGISTRY: 0.10, Rate.HUB_QUERY: 0.25},
         "purge": {Rate.DPS: 0.60, Rate.HUB_REGISTRY: 0.25, Rate.HUB_QUERY: 0.25},
         "rotation": {Rate.DPS: 0.05, Rate.HUB_REGISTRY: 0.06},
-        "export": {Rate.DPS: 0.05},
         "webhook-key": {Rate.DPS: 0.08},
         "statistics": {Rate.HUB_REGISTRY: 0.03},
-        "decommission": {Rate.DPS: 0.05, Rate.HUB_REGISTRY: 0.06, Rate.HUB_QUERY: 0.15},
+        "decommission": {Rate.DPS: 0.10, Rate.HUB_REGISTRY: 0.06, Rate.HUB_QUERY: 0.15},
     }
 )
 """The shares where no setting says otherwise."""
@@ -113,6 +112,11 @@ class Rates:
         self._shares = checked(shares)
         self._units: dict[str, int] = {str(hub): count for hub, count in (units or {}).items()}
         self._paced: dict[tuple[str, Rate, str], PacedShare] = {}
+
+    @property
+    def hubs(self) -> frozenset[str]:
+        """The hubs whose units were told."""
+        return frozenset(self._units)
 
     def per_minute(self, kind: str, rate: Rate, hub: str = "") -> int:
         """Calls a minute that a kind of work may make: at least one, where it has a share.

@@ -26,6 +26,7 @@ class FunctionsProcess:
         python: the interpreter.
         port: 0 takes any free one at the first start.
         settings: the app settings.
+        url_settings: further ones, that have the app's own URL: by name, the path.
         app: the folder of the app.
         clock_ahead: seconds by which its date is ahead of the machine's, now and after `move_clock`; None:
             it has the machine's and cannot be moved.
@@ -38,6 +39,7 @@ class FunctionsProcess:
         python: str,
         port: int,
         settings: Mapping[str, str],
+        url_settings: Mapping[str, str] | None = None,
         app: Path = ROOT,
         clock_ahead: float | None = None,
     ) -> None:
@@ -46,6 +48,7 @@ class FunctionsProcess:
         self._python = python
         self._port = port
         self._settings = dict(settings)
+        self._url_settings = dict(url_settings or {})
         self._app = app
         self._clock_ahead = clock_ahead
         self._ready_file = folder / "ready.json"
@@ -64,6 +67,7 @@ class FunctionsProcess:
         if self._log.exists():
             self._past_logs.append(self._log.read_text(errors="replace"))
         given = [f"--setting={name}={value}" for name, value in self._settings.items()]
+        given += [f"--url-setting={name}={path}" for name, path in self._url_settings.items()]
         if self._clock_ahead is not None:
             given.append(f"--clock-ahead={self._clock_ahead!r}")
         # Settings of the shell that started us must not reach the app.

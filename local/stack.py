@@ -260,6 +260,8 @@ async def run_stack(options: Options, tell: Callable[[str], None]) -> AsyncItera
             port=_port(options.functions_port, head, "functions"),
             settings=exports
             | _settings(options, cloud, folder, certificate.ca_pem, tables.connection_string),
+            # Where DPS masks webhook URLs, the app writes a group with its own and the vault's key.
+            url_settings={"WEBHOOK_URL": "/api/allocate"} if "WEBHOOK_URL" not in options.settings else {},
             app=options.app,
             clock_ahead=clock.ahead,
         )

@@ -45,6 +45,23 @@ def test_with_state_tables_the_lifecycle_role_takes_care_of_them(role: str, name
     assert json.loads(run(INDEX, APP_ROLE=role, STATE_TABLES="UseDevelopmentStorage=true")) == names
 
 
+BROKEN = """
+import asyncio, logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+from function_app import app
+[function] = app.get_functions()
+answer = asyncio.run(function.get_user_function()(None))
+print(function.get_function_name(), answer.status_code, answer.get_body())
+"""
+
+
+def test_a_setting_that_cannot_be_used_has_devices_come_again_and_is_told() -> None:
+    said = run(BROKEN, APP_ROLE="allocation", ALLOWED_ENROLLMENTS="line-a")
+    assert "allocate 503 " in said
+    assert "ALLOWED_ENROLLMENTS" in said
+    assert "allocation_broken" in said
+
+
 def test_with_a_dps_and_a_vault_it_runs_the_jobs_and_hears_their_events() -> None:
     names = json.loads(
         run(
@@ -180,20 +197,17 @@ def test_the_app_warms_up_by_itself_after_indexing() -> None:
     assert run(code).strip() == "['warm']"
 
 
-def test_a_bad_setting_stops_the_app_with_its_name_and_the_fix() -> None:
+def test_a_bad_setting_stops_an_app_without_the_webhook_with_its_name_and_the_fix() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", INDEX],
         cwd=ROOT,
-        env={"APP_ROLE": "web"},
+        env={"APP_ROLE": "lifecycle", "COLD_POLICY": "never"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode != 0
-    assert (
-        "app setting APP_ROLE: 'web' cannot be used; set it to one of all, allocation, lifecycle"
-        in ran.stderr
-    )
+    assert "app setting COLD_POLICY: 'never' cannot be used; set it to wait or packaged" in ran.stderr
 
 
 def test_the_hosts_own_log_of_requests_is_off_for_it_has_urls_with_keys() -> None:

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from clients.arm import ArmClient
+from clients.connections import Connections
+from clients.errors import NotSendable
 from settings import TABLE, Role, Setting, Settings, SettingsError
+from tests.clients.stage import CountingShare, Handed, QuickClock, no_jitter
+
+DPS = (
+    "/subscriptions/0e0e0e0e-0000-0000-0000-000000000000/resourceGroups/rg-fleet"
+    "/providers/Microsoft.Devices/provisioningServices/fleet"
+)
+TAKEN = [("fleet", "fleet"), ("rg-fleet", "Rg_(x).1"), ("/subscriptions", "/SUBSCRIPTIONS")]
+"""What of that id is written otherwise, and it is one still."""
 
 
 def test_defaults_hold_where_nothing_or_blanks_are_set() -> None:
@@ -56,6 +67,46 @@ def test_each_setting_has_an_attribute_of_what_it_reads(setting: Setting) -> Non
 def test_a_value_out_of_its_range_is_refused_with_the_range(name: str, text: str, fix: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}.*{fix}"):
         Settings.read({name: text})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        *TAKEN,
+        ("0e0e0e0e-", "mine-"),
+        ("rg-fleet", "."),
+        ("rg-fleet", ".."),
+        ("rg-fleet", "a?b"),
+        ("rg-fleet", "r" * 91),
+        ("rg-fleet", "a/b"),
+        ("/fleet", "/fleet/listkeys"),
+        ("/fleet", "/fl.eet"),
+        ("/fleet", f"/{'f' * 65}"),
+        ("provisioningServices", "IotHubs"),
+    ],
+)
+def test_the_id_of_a_dps_is_taken_that_its_client_takes_and_no_other(before: str, after: str) -> None:
+    """One that only the client refused would end every tick of the jobs."""
+    resource = DPS.replace(before, after)
+
+    def ask() -> ArmClient:
+        return ArmClient(
+            resource,
+            auth=Handed(""),
+            connections=Connections(),
+            share=CountingShare(),
+            clock=QuickClock(),
+            jitter=no_jitter,
+        )
+
+    if (before, after) in TAKEN:
+        assert ask()
+        assert Settings.read({"DPS_RESOURCE_ID": resource}).dps_resource_id == resource
+    else:
+        with pytest.raises(NotSendable):
+            ask()
+        with pytest.raises(SettingsError, match=r"DPS_RESOURCE_ID.*the portal shows"):
+            Settings.read({"DPS_RESOURCE_ID": resource})
 
 
 def test_units_of_a_hub_count_as_those_of_the_smallest_tier() -> None:

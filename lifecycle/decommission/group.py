@@ -15,6 +15,7 @@ from lifecycle.errors import (
     NoSuchEnrollment,
     NotEscrowed,
     NotVerified,
+    RotationMoved,
 )
 from lifecycle.jobs import Blocked, Failed, More, SliceResult
 from lifecycle.purge.rules import excluded
@@ -142,6 +143,17 @@ async def delete(work: Work) -> SliceResult | None:
     work.state.to("after")
     await work.save()
     return None
+
+
+async def end_rotation(work: Work) -> None:
+    """Take the group out of rotation, now that it is gone: nothing of it is to be begun or waited for."""
+    if work.told.dry_run or work.state.remade or not await gone(work):
+        return
+    try:
+        if await work.ports.forget(work.told.group):
+            work.state.rotation = "ended; its secrets stay in the vault"
+    except RotationMoved as error:
+        work.state.rotation = f"left as it is: {error}"
 
 
 def made(document: Any) -> str:

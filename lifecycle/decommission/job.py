@@ -20,7 +20,7 @@ from lifecycle.jobs import (
     SliceResult,
 )
 from lifecycle.purge.plan import Pace
-from lifecycle.rates import Rate, Rates
+from lifecycle.rates import Rates
 
 
 def decommission_kind(ports: Ports, pace: Pace) -> JobKind:
@@ -80,6 +80,7 @@ async def _step(work: Work) -> SliceResult | None:  # noqa: C901, PLR0911 - a ph
             await leftovers.orphans(work)
             return None
         case _:
+            await group.end_rotation(work)
             return _end(work)
 
 
@@ -94,6 +95,7 @@ def result(work: Work) -> dict[str, object]:
         "disabledAt": state.disabled_at or None,
         "keys": None if state.kept is None else {"secret": state.kept[0], "version": state.kept[1]},
         "groupDeleted": done,
+        "rotation": state.rotation or None,
         "byOthers": state.others,
         "madeAnew": state.remade,
         "deleted": state.deleted,
@@ -108,11 +110,7 @@ def pace_of(rates: Rates) -> Pace:
     Args:
         rates: of the process that runs them.
     """
-    return Pace(
-        dps=rates.per_minute(KIND, Rate.DPS),
-        reads=rates.per_minute(KIND, Rate.HUB_REGISTRY),
-        queries=rates.per_minute(KIND, Rate.HUB_QUERY),
-    )
+    return Pace.of(KIND, rates)
 
 
 async def create(store: JobStore, job: str, told: Told, *, by: str) -> Created:

@@ -12,6 +12,7 @@ from lifecycle.decommission.records import (
     PAUSE_SECONDS,
     RESTARTS,
     archive,
+    may_wait,
     unfinished,
 )
 from lifecycle.decommission.state import Tally
@@ -45,6 +46,10 @@ async def by_id(work: Work) -> SliceResult | None:
         if record is None:
             continue
         why = await work.last_look(record)
+        if why is Why.UNKNOWN and may_wait(work):
+            state.place = at
+            await work.save()
+            return More(PAUSE_SECONDS)
         if why is Why.UNDER_WAY and state.passed < PASSES:
             state.under_way = True
         elif why is not None:
@@ -104,7 +109,11 @@ async def _page_of(work: Work, other: str) -> None:
         await work.save()
         return
     except NotFound:
-        state.start = None  # a group without records, or one that is gone: the look at the groups tells
+        # The group is gone, or something else said so: what it has is not known. An empty one has a listing.
+        if _may_restart(work):
+            state.groups, state.at, state.start = None, 0, None
+        await work.save()
+        return
     if state.start is None:
         state.at += 1
     await work.save_sometimes()

@@ -91,9 +91,8 @@ class Plan:
     def _minutes_of_hubs(self) -> int:
         if self.told.even_active:
             return 0
-        hubs = [count for hub, count in self.state.survey.hubs.items() if hub]
-        slowest = max((math.ceil(count / self.pace.reads) for count in hubs), default=0)
-        return slowest + math.ceil(self.state.queries / max(1, self.pace.queries * max(1, len(hubs))))
+        named = {hub: count for hub, count in self.state.survey.hubs.items() if hub}
+        return sum(self.pace.minutes(named, self.state.queries))
 
     def _minutes_of_dps(self, calls: int) -> int:
         return math.ceil(calls / self.pace.dps)

@@ -10,7 +10,7 @@ from lifecycle.decommission.plan import refused
 from lifecycle.decommission.rules import REFUSING
 from lifecycle.decommission.state import Tally
 from lifecycle.decommission.work import RECORDS_PAGE, Work
-from lifecycle.jobs import Failed, More, SliceResult
+from lifecycle.jobs import Blocked, Failed, More, SliceResult
 from lifecycle.purge.archive import CHUNK, Archived, Outcome, archived
 from lifecycle.purge.rules import Reason, Why
 from provisioning.registrations import Registration
@@ -74,9 +74,8 @@ async def after(work: Work) -> SliceResult | None:
         except GroupGone:
             failed = None
         if failed is not None or state.remade or work.rest is None:
-            if failed is None:
-                await _to_ids(work)
-            return failed
+            await _to_ids(work)  # a listing that comes to no end need not be had: every id is read
+            return None
     await _some(work, stop=False)
     if work.rest:
         return None
@@ -126,7 +125,8 @@ async def finish(work: Work, chunk: Sequence[Archived], *, confirmed: bool) -> N
         else:
             state.deleted += 1
             state.deleted_now += 1
-            state.restarts = 0  # it gets on, however often a listing begins anew
+            # It gets on, however often a listing begins anew or a hub does not answer.
+            state.restarts, state.unsure = 0, 0
     state.archived += 1
     await work.save()
 
@@ -196,7 +196,7 @@ def _stopped(work: Work, record: Registration, why: Why) -> SliceResult:
     if why is Why.UNKNOWN and may_wait(work):
         return More(PAUSE_SECONDS)
     return Failed(
-        f"{refused(why, 1, [record.id])}. So far {state.deleted:,} records were deleted; the group is "
+        f"{refused(why, 1, [record.id])}. Records deleted so far: {state.deleted:,}; the group is "
         "disabled and was not deleted: run it again, or enable the group again with `enrollment-group update`"
     )
 
@@ -260,6 +260,8 @@ async def _page_over(work: Work) -> SliceResult | None:
     settled = datetime.fromisoformat(state.disabled_at) + work.ports.settle
     waits = 0.0
     if state.left.kept.get(Why.UNDER_WAY):
+        if state.passed >= PASSES:
+            return await _under_way_for_ever(work)
         waits = PAUSE_SECONDS
     elif not (state.deleted_now or state.left.kept.get(MOVED)) or state.passed >= PASSES:
         if datetime.fromisoformat(state.began) >= settled:
@@ -270,3 +272,17 @@ async def _page_over(work: Work) -> SliceResult | None:
     state.again()
     await work.save()
     return More(waits) if waits else None
+
+
+async def _under_way_for_ever(work: Work) -> Blocked:
+    """A device that begins anew all the time: the group must not go while it may get a place through it."""
+    state = work.state
+    ids = ", ".join(ascii(each[:128]) for each in state.left.samples[Why.UNDER_WAY])
+    count = state.left.kept[Why.UNDER_WAY]
+    state.again()
+    state.passed = 0
+    await work.save()
+    return Blocked(
+        f"{count:,} record{'s' if count != 1 else ''} ({ids}) had a registration under way after {PASSES} "
+        "looks: see to what these devices do; the group is disabled and was not deleted"
+    )

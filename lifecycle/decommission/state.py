@@ -91,6 +91,7 @@ class State:
         groups: those that are listed to prove it: id and time of making.
         at: which of them.
         ended: what was left at the end.
+        rotation: what became of its rotation: "" there was none.
     """
 
     started: str = ""
@@ -124,6 +125,7 @@ class State:
     groups: list[list[str]] | None = None
     at: int = 0
     ended: Tally = field(default_factory=Tally)
+    rotation: str = ""
 
     def to(self, phase: Phase) -> None:
         """Go on to a phase, at its beginning."""

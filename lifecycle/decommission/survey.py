@@ -50,6 +50,8 @@ async def weighed(work: Work) -> SliceResult | None:
         state.survey.add(record.status, record.hub or "")
         if why is not None:
             state.survey.keep(why, record.id)
+    if Why.UNKNOWN not in state.survey.kept:
+        state.unsure = 0  # it gets on, however often a hub does not answer
     state.place += len(records)
     if state.place >= len(every):
         state.cursor, state.place, work.aside = key, 0, None

@@ -45,8 +45,17 @@ ENROLLMENTS_PAGE = 250
 Webhook = Callable[[], Awaitable[str | None]]
 
 
+Forget = Callable[[str], Awaitable[bool]]
+"""Ends a group's rotation: see RotationStore.forget."""
+
+
 async def unknown() -> None:
     """Nobody knows the webhook's key."""
+
+
+async def unrotated(_: str) -> bool:
+    """Nothing is known of rotations."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,7 @@ class Ports:
         telemetry: one event and a figure per run.
         webhook: reads this app's webhook with its key, where a read of the group masks it; None: not known.
         settle: how long a registration may be under way.
+        forget: ends the group's rotation.
     """
 
     name: str
@@ -76,6 +86,7 @@ class Ports:
     telemetry: Telemetry
     webhook: Webhook = unknown
     settle: timedelta = SETTLE
+    forget: Forget = unrotated
 
 
 class Work:

@@ -111,7 +111,8 @@ async def change(
 
     Raises:
         NoSuchEnrollment: there is none.
-        EnrollmentMoved: it is not at `etag`, or was changed by others at each attempt.
+        EnrollmentMoved: it is not at `etag`, or was changed by others at each attempt, or once where its
+            webhook's key was supplied.
         MaskedWebhook: its webhook's key cannot be read and is not configured.
         InvalidOption: what the edit asks cannot be.
         NotVerified: what is read back is not what was written; names the members.
@@ -120,9 +121,10 @@ async def change(
     """
     consented: tuple[Difference, ...] | None = None
     for _ in range(ATTEMPTS):
-        before = await _read(enrollments, enrollment_id, webhook_url)
-        if before is None:
+        read = await _read(enrollments, enrollment_id)
+        if read is None:
             raise NoSuchEnrollment(enrollments.kind, enrollment_id)
+        before = _with_webhook(read, webhook_url)
         read_etag = _etag(before)
         if not read_etag:
             raise EnrollmentMoved(enrollments.kind, enrollment_id, "was read without an ETag")
@@ -138,7 +140,9 @@ async def change(
             consented = planned.diff
         if await _write(enrollments, planned, "*" if etag == "*" else read_etag):
             return planned
-        if etag is not None:
+        # The webhook's key may be what others have changed, a masked URL does not tell, and the one that was
+        # supplied may be the one of before.
+        if etag is not None or (is_masked(_webhook(read)) and not is_masked(_webhook(before))):
             break
     raise EnrollmentMoved(enrollments.kind, enrollment_id, "was changed by others in the meantime")
 
@@ -167,7 +171,7 @@ async def create(
     except (Conflict, PreconditionFailed) as error:
         raise AlreadyThere(enrollments.kind, enrollment_id) from error
     except OutcomeUnknown:
-        there = await _read(enrollments, enrollment_id, None)
+        there = await _read(enrollments, enrollment_id)
         if there is None:
             raise
         if mismatches(document, there):
@@ -200,7 +204,7 @@ async def delete(
     """
     consented: tuple[Difference, ...] | None = None
     for _ in range(ATTEMPTS):
-        before = await _read(enrollments, enrollment_id, None)
+        before = await _read(enrollments, enrollment_id)
         if before is None:
             if consented is not None:  # an answer was lost, or another operator was quicker
                 return EnrollmentChange(enrollments.kind, enrollment_id, None, None, consented)
@@ -227,11 +231,11 @@ async def delete(
 
 async def with_keys(enrollments: Enrollments, enrollment_id: str) -> Document | None:
     """The enrollment with the keys that reads leave out; None: there is none."""
-    return await _read(enrollments, enrollment_id, None)
+    return await _read(enrollments, enrollment_id)
 
 
-async def _read(enrollments: Enrollments, enrollment_id: str, webhook_url: str | None) -> Document | None:
-    """The document, with symmetric keys, and with the webhook's key where it is known."""
+async def _read(enrollments: Enrollments, enrollment_id: str) -> Document | None:
+    """The document, with symmetric keys."""
     document = await enrollments.read(enrollment_id)
     if document is None:
         return None
@@ -241,13 +245,18 @@ async def _read(enrollments: Enrollments, enrollment_id: str, webhook_url: str |
         document["attestation"]["symmetricKey"] = {
             name: keys[name] for name in ("primaryKey", "secondaryKey") if keys.get(name)
         }
-    custom = document.get("customAllocationDefinition")
-    if webhook_url is not None and isinstance(custom, dict) and is_masked(custom.get("webhookUrl")):
-        shown = custom["webhookUrl"].split("?")[0]
-        custom["webhookUrl"] = (
-            webhook_url if same_endpoint(shown, webhook_url.split("?")[0]) else custom["webhookUrl"]
-        )
     return document
+
+
+def _with_webhook(document: Document, webhook_url: str | None) -> Document:
+    """The document with the webhook's key, where that is known and a read has masked it."""
+    shown = _webhook(document)
+    if webhook_url is None or not isinstance(shown, str) or not is_masked(shown):
+        return document
+    if not same_endpoint(shown.split("?")[0], webhook_url.split("?")[0]):
+        return document
+    definition = {**document["customAllocationDefinition"], "webhookUrl": webhook_url}
+    return {**document, "customAllocationDefinition": definition}
 
 
 def attestation_type(document: Mapping[str, Any]) -> str:
@@ -296,7 +305,7 @@ async def _write(enrollments: Enrollments, planned: EnrollmentChange, guard: str
             # Perhaps our own first attempt, whose answer was lost: then it stands there as intended.
             return last and await _stands(enrollments, planned)
         except OutcomeUnknown:
-            there = await _read(enrollments, planned.enrollment_id, None)
+            there = await _read(enrollments, planned.enrollment_id)
             if there is None:
                 raise
             unmoved = guard != "*" and _same_etag(_etag(there), guard)
@@ -313,7 +322,7 @@ async def _write(enrollments: Enrollments, planned: EnrollmentChange, guard: str
 
 
 async def _stands(enrollments: Enrollments, planned: EnrollmentChange) -> bool:
-    there = await _read(enrollments, planned.enrollment_id, None)
+    there = await _read(enrollments, planned.enrollment_id)
     return there is not None and _is_as_planned(planned, there)
 
 
@@ -334,7 +343,7 @@ def _webhook(document: Mapping[str, Any]) -> Any:
 async def _verify(enrollments: Enrollments, planned: EnrollmentChange, etag: str) -> None:
     """Read back and compare, unless others have changed it since."""
     assert planned.after is not None
-    there = await _read(enrollments, planned.enrollment_id, None)
+    there = await _read(enrollments, planned.enrollment_id)
     if there is None or (etag and not _same_etag(_etag(there), etag)):
         return  # what was written was there, and somebody has gone on from it
     if problems := mismatches(planned.after, there, planned.before):

@@ -20,7 +20,7 @@ from lifecycle.purge.rules import HEALED, Stale
 from lifecycle.purge.state import Tally
 from lifecycle.purge.survey import check_groups
 from lifecycle.purge.work import KIND, Work
-from lifecycle.rates import Rate, Rates
+from lifecycle.rates import Rates
 from provisioning.registrations import Registration
 
 ATTEMPTS = 5
@@ -159,18 +159,13 @@ def result(work: Work, pace: Pace) -> dict[str, object]:
     }
 
 
-def pace_of(rates: Rates, units: int = 1) -> Pace:
+def pace_of(rates: Rates) -> Pace:
     """How fast purges may go, for plans.
 
     Args:
         rates: of the process that runs them.
-        units: of the smallest hub.
     """
-    return Pace(
-        dps=rates.per_minute(KIND, Rate.DPS),
-        reads=rates.per_minute(KIND, Rate.HUB_REGISTRY) * units,
-        queries=rates.per_minute(KIND, Rate.HUB_QUERY) * units,
-    )
+    return Pace.of(KIND, rates)
 
 
 async def _confirmed(work: Work, seconds: float) -> tuple[Sequence[Archived], bool]:

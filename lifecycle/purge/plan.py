@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from lifecycle.purge.policy import PurgePolicy
 from lifecycle.purge.rules import Reason
 from lifecycle.purge.state import Tally
+from lifecycle.rates import Rate, Rates
 
 EFFECT: Mapping[Reason, str] = {
     Reason.ORPHAN: "its group is gone: only another enrollment can let it register again, and "
@@ -97,13 +98,42 @@ class Pace:
 
     Attributes:
         dps: service operations.
-        reads: of one hub's registry.
-        queries: of one hub.
+        reads: of one hub's registry, where its units are not told.
+        queries: of one hub, likewise.
+        hubs: hub, in lower case -> reads and queries of that one.
     """
 
     dps: int
     reads: int
     queries: int
+    hubs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, kind: str, rates: Rates) -> Self:
+        """As fast as the rates let a kind of work go.
+
+        Args:
+            kind: of work.
+            rates: of the process that does it.
+
+        Raises:
+            NoShare: the kind has none of one of these rates.
+        """
+        dps = rates.per_minute(kind, Rate.DPS)
+        named = {hub: _of_hub(kind, rates, hub) for hub in rates.hubs}
+        return cls(dps, *_of_hub(kind, rates, ""), named)
+
+    def minutes(self, reads: Mapping[str, int], queries: int) -> tuple[int, int]:
+        """How long the slowest hub takes to be read, and all hubs to be queried, at least.
+
+        Args:
+            reads: hub -> reads of its registry.
+            queries: of these hubs together, spread as their rates are.
+        """
+        paces = {hub: self.hubs.get(hub.lower(), (self.reads, self.queries)) for hub in reads}
+        slowest = max((math.ceil(count / paces[hub][0]) for hub, count in reads.items()), default=0)
+        together = sum(pace for _, pace in paces.values()) or self.queries
+        return slowest, math.ceil(queries / max(1, together))
 
 
 def plan_of(tally: Tally, policy: PurgePolicy, pace: Pace, deleted: int = 0) -> Plan:
@@ -119,12 +149,7 @@ def plan_of(tally: Tally, policy: PurgePolicy, pace: Pace, deleted: int = 0) -> 
     passes = 2 if due else 1  # a run that deletes ends with a pass that finds nothing to do
     dps = passes * (tally.pages + tally.reads) + 2 * due
     named = {hub: count for hub, count in tally.hubs.items() if hub}
-    slowest = max((math.ceil(count / pace.reads) for count in named.values()), default=0)
-    minutes = max(
-        math.ceil(dps / pace.dps),
-        slowest,
-        math.ceil(passes * tally.queries / max(1, pace.queries * max(1, len(named)))),
-    )
+    minutes = max(math.ceil(dps / pace.dps), *pace.minutes(named, passes * tally.queries))
     return Plan(
         population=tally.population,
         counts=tally.found,
@@ -159,3 +184,7 @@ def caps(due: int, population: int, policy: PurgePolicy, deleted: int = 0) -> Ca
         f"({policy.most_percent:g}), or exclude groups"
     )
     return Caps(most, due, problem)
+
+
+def _of_hub(kind: str, rates: Rates, hub: str) -> tuple[int, int]:
+    return rates.per_minute(kind, Rate.HUB_REGISTRY, hub), rates.per_minute(kind, Rate.HUB_QUERY, hub)

@@ -193,7 +193,8 @@ def _unwritable(row: RotationRow) -> Record:
         row,
         Why.UNWRITABLE,
         "its webhook's key is masked when it is read, and writing the group would destroy it: set "
-        "WEBHOOK_URL and WEBHOOK_KEY_SECRET where this runs",
+        "WEBHOOK_URL and WEBHOOK_KEY_SECRET where this runs, and have its key in that secret (as "
+        "`rotate webhook-key start` does)",
     )
 
 

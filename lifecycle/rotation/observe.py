@@ -4,7 +4,7 @@ Only what a stage can need is read: most of a rotation's calls are these. Keys s
 """
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -68,6 +68,11 @@ class Seen:
     group: EnrollmentGroup | None = field(repr=False)
     pending: Mapping[SlotName, SecretValue] = field(repr=False)
 
+    def with_webhook(self, url: str) -> "Seen":
+        """The same, with this in the place of the group's webhook URL if that is masked and the same one."""
+        shown = self.group if self.group is None else unmasked(self.group, url)
+        return replace(self, group=shown, reality=replace(self.reality, writable=_writable(shown)))
+
 
 @dataclass(slots=True)
 class _Reading:
@@ -121,7 +126,7 @@ async def observe(row: RotationRow, groups: Groups, vault: Vault, *, webhook_url
     reality = Reality(
         group="missing" if group is None else "symmetric" if keys else "other",
         enabled=group is not None and group.enabled,
-        writable=not (shown is not None and shown.webhook is not None and shown.webhook.masked),
+        writable=_writable(shown),
         filled=frozenset(keys),
         live="" if found is None else found.about.version,
         live_state="there" if found else state[live],  # type: ignore[arg-type, index]  # the names of Reality
@@ -134,6 +139,11 @@ async def observe(row: RotationRow, groups: Groups, vault: Vault, *, webhook_url
         loose=tuple(reading.loose),
     )
     return Seen(reality, shown, dict(reading.values))
+
+
+def _writable(group: EnrollmentGroup | None) -> bool:
+    """Whether writing the group as it was read leaves its webhook's key as it is."""
+    return not (group is not None and group.webhook is not None and group.webhook.masked)
 
 
 def unmasked(group: EnrollmentGroup, webhook_url: str | None) -> EnrollmentGroup:

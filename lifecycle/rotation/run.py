@@ -207,9 +207,10 @@ class _Run:
         seen = await observe(row, ports.groups, ports.vault, webhook_url=ports.webhook_url)
         if seen.reality.writable or ports.webhook is None:
             return seen
-        # Read each time: it may be rolled meanwhile, and an old one must not be written for longer.
+        # Each time, and after the group: a roll of the webhook's key that has written the group since then
+        # moved its ETag, so that the key of before cannot be written over the new one.
         own = await ports.webhook()
-        return await observe(row, ports.groups, ports.vault, webhook_url=own or ports.webhook_url)
+        return seen if own is None else seen.with_webhook(own)
 
     async def _take(self, row: RotationRow, seen: Seen, step: Step) -> SliceResult | None:
         """Take one step. None: look again."""

@@ -140,6 +140,25 @@ class RotationStore:
                 await self.clock.sleep(0.2 * 2**tries)
         raise RotationMoved(f"the rotation of group {group[:128]!a} kept changing; try again")
 
+    async def forget(self, group: str) -> bool:
+        """Delete a group's row: the group is gone for good. Its secrets stay in the vault.
+
+        Returns:
+            Whether there was one. That of a rotation whose canary may be left somewhere stays, until the
+            daily timer has cleaned up.
+
+        Raises:
+            RotationMoved: it kept moving, or is another version's.
+            TableUnavailable: it may have been deleted; the same again is safe.
+        """
+        for _ in range(TRIES):
+            row = await self.find(group)
+            if row is None or row.canary.dirty:
+                return False
+            if (await self._table.delete(self._stored(row))).outcome != "moved":
+                return True
+        raise RotationMoved(f"the rotation of group {group[:128]!a} kept changing; try again")
+
     def _stored(self, row: RotationRow) -> Row:
         # Beside the row itself, what people look for in a table.
         values: dict[str, Scalar] = {

@@ -8,10 +8,10 @@ still the live one.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from clients.errors import ClientError
-from clients.ports import Telemetry
+from clients.ports import Clock, Telemetry
 from clients.vault_shapes import Secret, SecretVersion
 from lifecycle import events
 from lifecycle.errors import LifecycleError, NotAnEvent
@@ -21,9 +21,14 @@ from lifecycle.rotation.observe import Vault
 from lifecycle.rotation.row import NEAR_EXPIRY, Mode, RotationRow, Stage
 from lifecycle.rotation.run import KIND
 from lifecycle.rotation.store import RotationStore
+from provisioning.enrollments import EnrollmentGroup
 
 DUE = NEAR_EXPIRY - timedelta(days=1)
 """The timer leaves the event a day's precedence."""
+
+LOOKING = timedelta(minutes=10)
+"""How long the daily timer begins to look at groups. A look takes milliseconds, but minutes where a service
+takes calls and gives no answer; and Functions ends an invocation after 30."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +183,20 @@ def due(row: RotationRow, live: Live, now: datetime) -> tuple[Verdict, ...]:
     return tuple(found)
 
 
-async def daily(rotations: RotationStore, vault: Vault, jobs: JobStore, telemetry: Telemetry) -> int:
+class Groups(Protocol):
+    """Enrollment groups: see clients.dps."""
+
+    async def get(self, enrollment_id: str) -> EnrollmentGroup | None:
+        """The group; None: there is none."""
+
+
+async def daily(
+    rotations: RotationStore, vault: Vault, groups: Groups, jobs: JobStore, telemetry: Telemetry
+) -> int:
     """The daily timer over every group; one that cannot be looked at does not stop the others.
+
+    Of a group that DPS says is not there, nothing waits for anybody. Its row stays: should the DPS have been
+    a wrong one, what is known of the slots is still there.
 
     Returns:
         How many could not be looked at.
@@ -188,24 +205,58 @@ async def daily(rotations: RotationStore, vault: Vault, jobs: JobStore, telemetr
         TableUnavailable: the rows could not be read.
     """
     failed = 0
+    clock = rotations.clock
+    until = clock.monotonic() + LOOKING.total_seconds()
     every = await rotations.all()
     for problem in every.unreadable:
         telemetry.event("rotation_unseen", dps=rotations.dps, problem=problem)
     for row in every.rows:
+        found, problem = await _looked(row, vault, clock, until)
+        if (found or problem) and clock.monotonic() < until and await _gone(row, groups):
+            telemetry.event("rotation_gone", dps=rotations.dps, group=row.group, secret=row.secret)
+            found, problem = _left_to_do(row, found), ""
         try:
-            live = await _live(row, vault)
-            for each in due(row, live, rotations.clock.now()):
+            for each in found:
                 if isinstance(each, Intent):
                     await jobs.create(each.job, KIND, by="timer", subject=each.group, params=each.params)
                 elif isinstance(each, Alarm):
                     telemetry.event(each.event, dps=rotations.dps, **each.fields)
         except (ClientError, LifecycleError) as error:
+            problem = str(error)
+        if problem:
             failed += 1
-            telemetry.event("rotation_unseen", dps=rotations.dps, group=row.group, problem=str(error))
+            telemetry.event("rotation_unseen", dps=rotations.dps, group=row.group, problem=problem)
     return failed + len(every.unreadable)
+
+
+async def _looked(
+    row: RotationRow, vault: Vault, clock: Clock, until: float
+) -> tuple[tuple[Verdict, ...], str]:
+    """What is due of a group, and why nothing could be said of it."""
+    if clock.monotonic() >= until:
+        return (), "not looked at: the groups before it took all the time, so see what is wrong there"
+    try:
+        return due(row, await _live(row, vault), clock.now()), ""
+    except (ClientError, LifecycleError) as error:
+        return (), str(error)
 
 
 async def _live(row: RotationRow, vault: Vault) -> Live:
     """The version that readers get. Only a read without a version tells: times have whole seconds."""
     found = await vault.get(row.secret)
     return Live(found.about if isinstance(found, Secret) else None)
+
+
+async def _gone(row: RotationRow, groups: Groups) -> bool:
+    """Whether DPS says that there is no such group; where it says nothing, there is one."""
+    try:
+        return await groups.get(row.group) is None
+    except (ClientError, LifecycleError):
+        return False
+
+
+def _left_to_do(row: RotationRow, found: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    """What remains of a group that is gone: its canary, where one may be left."""
+    if row.stage is not Stage.IDLE or not row.canary.dirty:
+        return ()
+    return tuple(each for each in found if isinstance(each, Intent))

@@ -36,6 +36,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a setting of the app; repeatable",
     )
+    parser.add_argument(
+        "--url-setting",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a setting of the app: this host's own URL with that path, whatever its port; repeatable",
+    )
     parser.add_argument("--settings-file", type=Path, metavar="FILE", help="a local.settings.json")
     parser.add_argument(
         "--ready-file", type=Path, metavar="FILE", help="JSON with URL, keys and functions, once it answers"
@@ -84,7 +91,10 @@ def _run(options: argparse.Namespace) -> None:
             raise HostError(f"{ready_file.parent} is not a directory: the ready file cannot be written there")
     settings = environment.read_settings_file(options.settings_file) if options.settings_file else {}
     given = [environment.parse_setting(text) for text in options.setting]
+    urls = [environment.parse_setting(text) for text in options.url_setting]
     with process.bind(options.port) as listener:
+        own = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        given += [(name, own + path) for name, path in urls]
         passed_over = environment.apply_environment(
             given=given,
             from_file=settings,

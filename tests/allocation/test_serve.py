@@ -151,6 +151,14 @@ async def test_a_bug_of_ours_is_retriable_and_tells_no_secret() -> None:
     assert "SECRET" not in str(fields) + reply.body.decode()
 
 
+@pytest.mark.parametrize("sent", [b"{}", b"\xff", json.dumps(body()).encode()])
+async def test_a_name_of_any_length_in_the_route_makes_no_long_line(sent: bytes) -> None:
+    heard = Heard()
+    await allocator(heard).answer(sent, "n" * 200_000)
+    assert heard.events
+    assert "n" * 1_025 not in str(vars(heard))
+
+
 @pytest.mark.parametrize(("current", "status"), [(None, 503), (hub("a"), 200), (hub("gone"), 503)])
 async def test_without_a_policy_devices_stay_and_new_ones_are_told_to_come_again(
     current: str | None, status: int

@@ -85,7 +85,7 @@ class Rig:
         path = f"/{dps.id_scope}/registrations/{device}/register?api-version=2021-10-01"
         trust = ssl.create_default_context(cafile=str(self.ca))
         async with httpx.AsyncClient(
-            verify=trust, base_url=self.cloud.dps_address.url, trust_env=False
+            verify=trust, base_url=self.cloud.dps_address.url, trust_env=False, timeout=60.0
         ) as http:
             body = {"registrationId": device}
             started = await http.put(path, json=body, headers={"authorization": token})

@@ -134,6 +134,26 @@ async def test_a_table_starts_anew_each_thousand_rows() -> None:
     assert out.getvalue().count("note") == 3
 
 
+def test_a_list_within_one_result_is_a_table_of_its_own() -> None:
+    place, out = terminal()
+    uses = [
+        {"key": "fleet-1", "calls": 3},
+        {"key": "default", "calls": 12, "lastUsed": "2026-01-01T00:00:00Z"},
+    ]
+    Output(place, "table").one({"stage": "overlap", "uses": uses, "hubs": ["a", "b"], "none": []})
+    lines = [line.split() for line in out.getvalue().splitlines() if line.strip(" ─")]
+    assert lines == [
+        ["member", "value"],
+        ["stage", "overlap"],
+        ["hubs", "a", "b"],
+        ["none"],
+        ["uses:"],
+        ["key", "calls", "lastUsed"],
+        ["fleet-1", "3"],
+        ["default", "12", "2026-01-01T00:00:00Z"],
+    ]
+
+
 async def test_a_query_is_jmespath_over_the_whole_list() -> None:
     rows = [{"id": "a", "n": 1}, {"id": "b", "n": 2}]
     for query, form, told in (

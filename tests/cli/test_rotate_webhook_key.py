@@ -25,7 +25,7 @@ from tests.lifecycle.toy import Told
 from tests.local.dps.rig import PRIMARY, group
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
-QUICK = ("--probes", "3", "--probe-time", "1s", "--watch", "30s", "--unused", "0d", "--yes")
+QUICK = ("--probes", "3", "--probe-time", "1s", "--watch", "3m", "--unused", "0d", "--yes")
 Dps = Callable[..., Awaitable[Ran]]
 
 
@@ -112,6 +112,7 @@ async def test_a_roll_by_commands_ends_with_the_new_key_alone(rig: Rig, dps: Any
 
     registering = asyncio.create_task(devices())
     started: Ran = await dps("start", *QUICK)
+    assert not registering.done(), registering.exception()
     registering.cancel()
     assert started.code == 0, started.err
     assert started.json["stage"] == "spreading"

@@ -5,6 +5,7 @@ import hmac
 import json
 import logging
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.outbox import ExportedTelemetry, Line, Measure, Outbox, Span
+from clients.outbox import ExportedTelemetry, Item, Line, Measure, Outbox, Span
 from clients.ports import Telemetry
 from clients.telemetry import EVENTS, FLUSH_SECONDS, MOST_VALUES, OTHER, Bounded, LogTelemetry
 from clients.telemetry_ids import HASH_DIGITS, WITHHELD, IdMode, Ids
@@ -198,6 +199,22 @@ def test_whatever_an_id_looks_like_it_is_gone_from_the_sentences_of_its_event(
     assert re.fullmatch(rf"the device ({re.escape(WITHHELD)}|[0-9a-f]{{16}}) moved", str(told["problem"]))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "this roll's enrollment 'press-7' moved",
+        "the devices' record 'press-7' of DPS's is gone",
+        "enrollment 'press-7' and one's 'press-7'",
+        """the app's "press-7's" is none, and 'press-7' too""",
+        "refused, cut off within 'press-7",
+        "cut off 'press-7…; the group's 'press-7' too",
+    ],
+)
+def test_an_apostrophe_or_a_cut_opens_no_gap_for_an_id_in_quotes(text: str) -> None:
+    told = Ids(IdMode.NONE).told({"problem": text})
+    assert "press-7" not in str(told)
+
+
 # --- keys in texts
 
 
@@ -257,6 +274,29 @@ def test_an_outbox_that_nobody_empties_holds_nothing() -> None:
     outbox.give_up()
     outbox.put(Measure("m", 2, {}))
     assert outbox.take() == []
+
+
+def test_an_outbox_that_is_emptied_while_something_is_noted_raises_nothing() -> None:
+    class Emptied(deque[Item]):
+        """The exporter's thread takes all there is right after an item was added."""
+
+        def __len__(self) -> int:
+            size = super().__len__()
+            self.clear()
+            return size
+
+    outbox = Outbox("own", most=0)
+    outbox._items = Emptied()
+    outbox.put(Measure("m", 1, {}))
+    assert list(outbox._items) == []
+
+
+def test_a_line_whose_arguments_do_not_fit_costs_its_writer_nothing(outbox: Outbox) -> None:
+    record = logging.LogRecord("some.library", logging.WARNING, "", 0, "%d devices", ("CANARY",), None)
+    outbox.handle(record)
+    [line] = outbox.take()
+    assert isinstance(line, Line)
+    assert line.text == "some.library: a line that cannot be put together"
 
 
 def test_of_other_loggers_only_warnings_are_exported_in_one_line_without_keys(

@@ -22,10 +22,13 @@ from local.admin import TOKEN_HEADER
 from local.clients import CallFailedError, Device, ServiceClient, connect
 from local.dps.keys import derive_key
 from tests.docs.pages import ROOT, Block
+from tests.docs.quick_stack import SETTINGS
 
 SPANS = {"d": timedelta(days=1), "m": timedelta(minutes=1)}
 LOOKS = 40
-"""How often `until` looks, a minute of the stack's clock between two."""
+"""How often at most something is looked for."""
+PAUSE_SECONDS = 3.0
+"""Between two looks at slices, whose calls are paced by the machine's clock, whatever the date."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,16 @@ class Said:
 
 @contextmanager
 def stack(arguments: Sequence[str], folder: Path) -> Iterator[Path]:
-    """`./run local` with these arguments, in that folder; its state file."""
+    """A stack as `./run local` with these arguments starts it, in that folder; its state file."""
     given = list(arguments)
     state = folder / given[given.index("--state") + 1]
     given[given.index("--state") + 1] = str(state)
     with subprocess.Popen(
-        [sys.executable, "-m", "local", *given], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "local", *given],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         try:
             assert process.stdout is not None
@@ -69,7 +76,7 @@ class Operator:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.docs.operator"],
             cwd=folder,
-            env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder), "USER": "kim", "COLUMNS": "110"},
+            env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder), "USER": "kim", **SETTINGS},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -88,17 +95,30 @@ class Operator:
         run, dps, *words = shlex.split(line)
         assert (run, dps) == ("./run", "dps"), f"not one of our commands: {line}"
         words += more
-        if "--yes" in options_of(words) and not {"--yes", "--dry-run"} & set(words):
-            words.append("--yes")
+        return self._send(
+            words
+            if {"--yes", "--dry-run"} & set(words)
+            else words + ["--yes"] * ("--yes" in options_of(words)),
+            ahead,
+        )
+
+    def looks(self, line: str, *, ahead: float = 0.0) -> Said:
+        """A command that asks nothing, as often as it takes."""
+        return self._send(shlex.split(line), ahead)
+
+    def _send(self, words: list[str], ahead: float) -> Said:
         stated = [] if "--state" in words else ["--state"]
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        where = [str(self._state) if before == "--state" else word for before, word in zip(["", *words], words, strict=False)]
+        where = [
+            str(self._state) if before == "--state" else word
+            for before, word in zip(["", *words], words, strict=False)
+        ]
         order = {"ahead": ahead, "words": [*stated, *([str(self._state)] * len(stated)), *where]}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, f"the operator's process died of: {line}"
+        assert answer, f"the operator's process died of: {words}"
         return Said(**json.loads(answer))
 
 
@@ -114,6 +134,7 @@ class Field:
         self._needs: Mapping[str, Callable[[str], object]] = {
             "enrolled": self._enroll,
             "attached": self._attach,
+            "stale": self._make_stale,
             "register": self._register,
             "pass": self._pass,
             "until": self._until,
@@ -122,6 +143,19 @@ class Field:
             "with": lambda _: None,
             "keep": lambda _: None,
         }
+
+    def clear(self) -> None:
+        """What earlier pages left behind goes, so that each page tells its own story."""
+        listed = self._operator.types("./run dps enrollment-group list", ahead=self._ahead())
+        groups = [each["enrollmentGroupId"] for each in json.loads(listed.out)]
+
+        async def delete(service: ServiceClient) -> None:
+            for group in groups:
+                await service.delete_group(group)
+
+        asyncio.run(self._as_service(delete))
+        for hub in self._state["hubs"]:
+            self._operator.types(f"./run dps hub uncordon {hub}", ahead=self._moved)
 
     def prepare(self, block: Block) -> None:
         """Make so what the comment before a block says."""
@@ -132,13 +166,15 @@ class Field:
     def run(self, block: Block) -> str:
         """Type a block's commands, and return what they wrote: notes first, as on a terminal."""
         needs = dict(block.needs)
-        told = []
+        told: list[str] = []
         with self._registering(needs.get("meanwhile", "")):
             for command in self._commands(block):
                 more = shlex.split(needs.get("with", ""))
                 said = self._operator.types(command, more=more, ahead=self._ahead())
                 last = len(told) == len(block.commands) - 1
-                assert said.code == (int(needs.get("ends", "0")) if last else 0), f"{command}\n{said.err}{said.out}"
+                assert said.code == (int(needs.get("ends", "0")) if last else 0), (
+                    f"{command}\n{said.err}{said.out}"
+                )
                 told.append(said.err + said.out)
         if "keep" in needs:
             [(name, value)] = re.findall(rf'"({needs["keep"].lower()})": "([^"]+)"', told[-1])
@@ -162,7 +198,8 @@ class Field:
                 try:
                     await service.keys(f"enrollmentGroups/{group}")
                 except CallFailedError as error:
-                    assert error.status == 404, str(error)
+                    if error.status != 404:
+                        raise
                     new = {
                         "enrollmentGroupId": group,
                         "attestation": {"type": "symmetricKey"},
@@ -176,6 +213,25 @@ class Field:
         """GROUP…: the same, with this webhook."""
         definition = {"webhookUrl": self._state["functions"]["allocate_url"], "apiVersion": "2021-10-01"}
         self._enroll(words, allocationPolicy="custom", customAllocationDefinition=definition)
+
+    def _make_stale(self, words: str) -> None:
+        """GROUP: its webhook's key becomes one that the app does not have."""
+
+        async def put(service: ServiceClient) -> None:
+            url = f"{self._state['functions']['allocate_url'].partition('?')[0]}?code=replaced-long-ago"
+            definition = {"webhookUrl": url, "apiVersion": "2021-10-01"}
+            keys = await service.keys(f"enrollmentGroups/{words}")
+            await service.put_group(
+                {
+                    "enrollmentGroupId": words,
+                    "attestation": {"type": "symmetricKey", "symmetricKey": keys},
+                    "allocationPolicy": "custom",
+                    "customAllocationDefinition": definition,
+                },
+                etag="*",
+            )
+
+        asyncio.run(self._as_service(put))
 
     def _register(self, words: str) -> None:
         """GROUP DEVICE…, [STATUS]: devices register once, and end so; `assigned` if nothing is said."""
@@ -194,7 +250,9 @@ class Field:
         async with connect(self._dps_url, create_default_context(cafile=self._state["ca"])) as http:
             states = await asyncio.gather(
                 *(
-                    Device(name, derive_key(keys["primaryKey"], name), now=now).register(http, self._state["dps"]["id_scope"])
+                    Device(name, derive_key(keys["primaryKey"], name), now=now).register(
+                        http, self._state["dps"]["id_scope"]
+                    )
                     for name in devices
                 )
             )
@@ -225,23 +283,22 @@ class Field:
         self._clock({"advance": (int(span[:-1]) * SPANS[span[-1]]).total_seconds()})
 
     def _until(self, words: str) -> None:
-        """COMMAND :: TEXT: minutes pass, and the app's jobs with them, until the command says the text."""
+        """COMMAND :: TEXT: minutes pass, the app works on its jobs, until the command says the text."""
         command, _, text = words.partition(" :: ")
         said = ""
         for _ in range(LOOKS):
-            said = self._operator.types(f"./run dps {command}", ahead=self._ahead()).out
+            said = self._operator.looks(command, ahead=self._ahead()).out
             if text in said:
                 return
-            self._pass("1m")
+            self._pass("4m")
             self._let_slices_end()
         raise AssertionError(f"{command} never says {text}, but: {said}")
 
     def _let_slices_end(self) -> None:
-        """Wait until the app has no slice of a job under way: one whose lease time passed would be done again."""
+        """Wait until the app has no slice of a job under way: one that outlasts its lease is done again."""
         for _ in range(LOOKS):
-            time.sleep(0.5)
-            rows = self._operator.types("./run dps job list", ahead=self._ahead()).out
-            if '"running"' not in rows:
+            time.sleep(PAUSE_SECONDS)
+            if '"running"' not in self._operator.looks("job list", ahead=self._moved).out:
                 return
 
     def _ahead(self) -> float:
@@ -252,7 +309,9 @@ class Field:
 
     def _clock(self, order: Mapping[str, float] | None) -> Mapping[str, Any]:
         async def call() -> Mapping[str, Any]:
-            async with connect(self._state["admin"]["url"], create_default_context(cafile=self._state["ca"])) as http:
+            async with connect(
+                self._state["admin"]["url"], create_default_context(cafile=self._state["ca"])
+            ) as http:
                 headers = {TOKEN_HEADER: self._state["admin"]["token"]}
                 method = "POST" if order else "GET"
                 answer = await http.request(method, "/clock", json=order, headers=headers, timeout=300)

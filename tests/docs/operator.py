@@ -1,7 +1,8 @@
 """Somebody at a terminal: commands of `./run dps`, one after another, in one process whose date can be moved.
 
 Reads an order a line from standard input, `{"ahead": SECONDS, "words": […]}`, and answers each with
-`{"code": …, "out": …, "err": …}`. A process of its own for each command would take a second of processor time.
+`{"code": …, "out": …, "err": …}`. A process for each
+command would take a second of processor time.
 """
 
 import io

@@ -136,7 +136,7 @@ async def test_the_webhook_places_and_records_with_the_rights_it_is_given() -> N
     assert [name for name, table in tables.items() if not table.used] == []
 
 
-GROUP = "/subscriptions/s/resourceGroups/g/providers"
+GROUP = "/subscriptions/0e0e0e0e-0000-0000-0000-000000000000/resourceGroups/g/providers"
 
 INDEX = """
 import json

@@ -73,7 +73,7 @@ BOTH = {
     "TELEMETRY_ID_KEY",
 }
 
-GROUP = "/subscriptions/s/resourceGroups/g/providers"
+GROUP = "/subscriptions/0e0e0e0e-0000-0000-0000-000000000000/resourceGroups/g/providers"
 ROLES = sorted(NEEDS)
 NAMES = {setting.name for setting in TABLE}
 

@@ -46,7 +46,7 @@ def test_two_slices_of_a_kind_call_under_the_same_share() -> None:
     assert made.share("audit", Rate.HUB_QUERY, "hub-a") is not made.share("purge", Rate.HUB_QUERY, "hub-a")
 
 
-@pytest.mark.parametrize(("kind", "rate"), [("export", Rate.HUB_QUERY), ("nobody", Rate.DPS)])
+@pytest.mark.parametrize(("kind", "rate"), [("webhook-key", Rate.HUB_QUERY), ("nobody", Rate.DPS)])
 def test_work_without_a_share_cannot_call(kind: str, rate: Rate) -> None:
     with pytest.raises(NoShare, match=f"{kind}.*{rate}"):
         rates().share(kind, rate)

@@ -2,11 +2,12 @@
 
 The program reads a JSON array of jobs from standard input and writes the array of their outcomes to the file
 it is given. Apps and the runtime library keep state in modules, so each job runs in a fork of the program,
-which has the imports behind it: its own, and those of the modules named after the file.
+which has the imports behind it.
 
-A job: ``directory``, ``environment``, ``calls``; ``specialised`` if it is to begin as an instance that waited
-for an app. A call: ``function`` and, in ``http``, ``json``, ``string`` or ``bytes``, the value its trigger is
-given; ``trace`` (parent and state) if wanted. Bytes are Latin-1 text, here and in the results.
+A job: ``directory``, ``environment``, ``calls``; ``specialised`` if the worker is to begin as on an instance
+that waited for an app; ``stay``, the seconds after its calls before it ends in order. A call:
+``function`` and, in ``http``, ``json``, ``string`` or ``bytes``, the value its trigger is given; ``trace``
+(parent and state) if wanted. Bytes are Latin-1 text, here and in the results.
 
 An outcome: ``refused`` (the reason), ``died`` (the process ended), or ``functions`` and ``results``. A
 result: ``failed`` (the exception's type and text), ``escaped`` (one that nobody caught: the host never hears
@@ -14,12 +15,13 @@ of the end) or ``value``; and ``told``, the structured events that the app logge
 """
 
 import asyncio
-import importlib
+import atexit
 import json
 import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,6 @@ Serve = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 def main(serve: Serve) -> None:
     jobs, out = json.load(sys.stdin), Path(sys.argv[1])
-    for name in sys.argv[2:]:
-        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         outcomes = [_in_a_fork(serve, job, Path(folder) / "outcome") for job in jobs]
     out.write_text(json.dumps(outcomes))
@@ -40,6 +40,7 @@ def _in_a_fork(serve: Serve, job: dict[str, Any], out: Path) -> dict[str, Any]:
     out.unlink(missing_ok=True)
     child = os.fork()
     if not child:
+        atexit._clear()  # what the program registered is the parent's to do
         try:
             out.write_text(json.dumps(_run(serve, job)))
         except BaseException as error:  # noqa: BLE001  SystemExit, too, ends a worker
@@ -58,7 +59,11 @@ def _run(serve: Serve, job: dict[str, Any]) -> dict[str, Any]:
     os.chdir(job["directory"])
     sys.path[0] = job["directory"]  # in place of the directory that the program was started from
     with asyncio.Runner() as runner:
-        return runner.run(_awaited(serve(job)))
+        outcome = runner.run(_awaited(serve(job)))
+    if "stay" in job:
+        time.sleep(job["stay"])
+        atexit._run_exitfuncs()  # the end of a fork runs none
+    return outcome
 
 
 async def _awaited(outcome: Awaitable[dict[str, Any]]) -> dict[str, Any]:

@@ -25,5 +25,6 @@ What may go wrong, and what follows:
     an old URL comes back   the pass before the deletion finds it, or its use is counted: nothing is deleted
     the count is missing    nothing is deleted unless that is said expressly
     another DPS             has enrollments that this one's job does not see: their use of the old key is
-                            counted all the same, since the counts are the app's
+                            counted all the same, since the counts are the app's. While the last call of
+                            one was made with the old key, that is not deleted unless that is said, too
 """

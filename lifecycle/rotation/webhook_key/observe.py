@@ -73,6 +73,7 @@ class RollPorts:
         jobs: where passes are asked for.
         uses: reads what the app has counted; None where that cannot be read.
         call: the webhook with a URL and a body, once.
+        dps: whose enrollments the pass goes through, as the webhook's route names it.
     """
 
     keys: FunctionKeys
@@ -83,6 +84,7 @@ class RollPorts:
     jobs: JobStore
     uses: Callable[[], Awaitable[tuple[Use, ...]]] | None
     call: Callable[[str, bytes], Awaitable[WebhookReply]] = field(repr=False)
+    dps: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,24 @@ async def observe(row: RollRow, ports: RollPorts) -> Seen:
             new_placed=new_use.last_placed if new_use else None,
             new_used=new_use.last if new_use else None,
             old_used=old_use.last if old_use else None,
+            left=left_behind(row, uses, ports.dps),
             job=await _job(row, ports),
             loose=loose,
         ),
         old,
         pending,
+    )
+
+
+def left_behind(row: RollRow, uses: tuple[Use, ...], dps: str) -> tuple[str, ...]:
+    """Other DPS whose latest call was with the old key: no pass of this one sees their enrollments."""
+    ours = ("", dps.lower())
+    latest: dict[str, Use] = {}
+    for use in uses:
+        if use.dps not in latest or latest[use.dps].last < use.last:
+            latest[use.dps] = use
+    return tuple(
+        sorted(dps for dps, use in latest.items() if dps not in ours and use.fingerprint == row.old_mark)
     )
 
 

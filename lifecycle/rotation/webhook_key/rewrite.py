@@ -6,7 +6,7 @@ key it has cannot be told: it is written again in each pass, which does no harm,
 this very pass wrote it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -96,7 +96,7 @@ class _Rewrite:
         if fingerprint(self._key) != row.new_mark:
             return Blocked(f"the secret {row.secret} has another key than the roll's: see who changed it")
         found = self._slice.checkpoint
-        self._at = dict(found) if isinstance(found, Mapping) else _first(1)
+        self._at = _first(1) | (dict(found) if isinstance(found, Mapping) else {})
         while True:
             if self._at["kind"] == len(_KINDS):
                 if (ended := await self._ended(row)) is not None:
@@ -105,12 +105,13 @@ class _Rewrite:
             kind = _KINDS[self._at["kind"]]
             try:
                 async for page in self._ports.listings[kind].pages(start=self._at["start"]):
-                    for each in page.items:
-                        await self._one(kind, each)
+                    if not await self._page(kind, page.items):
+                        return More()
                     if page.continuation:
                         self._at["start"] = page.continuation
                     else:
                         self._at |= {"kind": self._at["kind"] + 1, "start": None}
+                    self._at["seen"] = []
                     await self._save()
                     if self._slice.time_left() <= 0:
                         return More()
@@ -119,7 +120,25 @@ class _Rewrite:
                 self._at = _first(self._at["pass"])
                 continue
 
-    async def _one(self, kind: Kind, listed: Any) -> None:
+    async def _page(self, kind: Kind, items: Iterable[Any]) -> bool:
+        """One page of the listing; False: the slice's time is up within it.
+
+        At the share of the rate a page of changes takes several slices. The next one asks for the same page,
+        and a masked URL would not tell it what this one has written.
+        """
+        for each in items:
+            if each.id in self._at["seen"]:
+                continue
+            if self._slice.time_left() <= 0:
+                return False
+            changed = await self._one(kind, each)
+            self._at["seen"].append(each.id)
+            if changed:
+                await self._save()
+        return True
+
+    async def _one(self, kind: Kind, listed: Any) -> bool:
+        """One enrollment; whether anything was sent for it."""
         counts = self._at["counts"]
         counts["seen"] += 1
         try:
@@ -127,15 +146,15 @@ class _Rewrite:
         except MalformedDocument:
             url = None
         if not is_ours(url, self._bases):
-            return
+            return False
         shown = key_of(str(url))
         if shown == self._key:
             counts["already"] += 1
-            return
+            return False
         try:
             made = await change(self._ports.enrollments[kind], listed.id, keyed(self._bases, self._key))
         except NoSuchEnrollment:
-            return
+            return True
         except (
             EnrollmentError,
             InvalidOption,
@@ -146,10 +165,12 @@ class _Rewrite:
         ) as error:
             counts["failed"] += 1
             if len(self._at["named"]) < MOST_NAMED:
-                self._at["named"].append(f"{kind} {listed.id[:128]}: {plain(str(error))[:200]}")
-            return
+                # In quotes, which telemetry takes for an id; and uncut, for half a quotation is none.
+                self._at["named"].append(f"{kind} {listed.id[:128]!a}: {plain(str(error))}")
+            return True
         # By the reading right before the write: the listing may be older.
         counts[_outcome(made.before, differs=bool(made.diff))] += 1
+        return True
 
     async def _save(self) -> None:
         counts = self._at["counts"]
@@ -192,7 +213,7 @@ class _Rewrite:
 def _first(number: int) -> dict[str, Any]:
     """Where a pass begins."""
     counts = dict.fromkeys(("seen", "already", "rewritten", "masked", "failed"), 0)
-    return {"pass": number, "kind": 0, "start": None, "counts": counts, "named": []}
+    return {"pass": number, "kind": 0, "start": None, "seen": [], "counts": counts, "named": []}
 
 
 def _outcome(before: Mapping[str, Any] | None, *, differs: bool) -> str:

@@ -25,6 +25,7 @@ class Reality:
         new_placed: when a device was last placed through the new key.
         new_used: when the new key last opened the function at all.
         old_used: the same of the old key.
+        left: other DPS that called with the old key last.
         job: the job that rewrites enrollments.
         loose: versions of the pending secret that nobody needs any more.
     """
@@ -42,6 +43,7 @@ class Reality:
     new_placed: datetime | None = None
     new_used: datetime | None = None
     old_used: datetime | None = None
+    left: tuple[str, ...] = ()
     job: Literal["none", "runs", "blocked", "ended"] = "none"
     loose: tuple[str, ...] = ()
 
@@ -368,6 +370,13 @@ def _overlap(  # noqa: PLR0911 - as above
             row,
             "the app counts no uses of its keys (STATE_TABLES is not set there, or it is an older version): "
             "who uses the old one is not known; `retire --uncounted` deletes it all the same",
+        )
+    if reality.left and "uncounted" not in row.consents:
+        # However long ago: its devices may register seldom, and would be refused at once.
+        return _refuse(
+            row,
+            f"calls of another DPS were last made with the old key ({', '.join(reality.left)}): give its "
+            "enrollments the new one by commands for that DPS; `retire --uncounted` deletes it all the same",
         )
     if now - row.clean > FRESH:
         return _job(row, reality, "the app looks at every enrollment once more: run `retire` again then")

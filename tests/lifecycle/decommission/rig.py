@@ -15,6 +15,8 @@ from lifecycle.enrollments import change as changes
 from lifecycle.enrollments.escrow import Vault, escrowed_keys
 from lifecycle.jobs import JobRow, JobStore, State, show, tick
 from lifecycle.rates import Rates
+from lifecycle.rotation.row import RotationTerms, adopt
+from lifecycle.rotation.store import RotationStore
 from local.switches import Switches
 from tests.lifecycle.enrollments.rig import KEYS, group
 from tests.lifecycle.purge.rig import NAME, PLAIN, POLICY, Journal, PurgeRig
@@ -53,6 +55,17 @@ class DecommissionRig(PurgeRig):
                 self.broken.append(f"{name} was to be deleted and is not in the archive once")
         else:
             self.broken.append(f"DELETE {path}")
+
+    @property
+    def rotations(self) -> RotationStore:
+        return RotationStore(self.memory, NAME, self.moving)
+
+    async def adopt(self, name: str = GROUP) -> None:
+        """Take a group into rotation."""
+        row = adopt(
+            name, f"{name}-key", RotationTerms(), active="primary", others="free", by="kim", now=self.now
+        )
+        assert await self.rotations.insert(row)
 
     async def kept(self) -> dict[str, str] | None:
         return await escrowed_keys(self.vault_client(), self.service.host_name, "group", GROUP)
@@ -99,6 +112,7 @@ class DecommissionRig(PurgeRig):
             telemetry=self.told,
             webhook=webhook,
             settle=SETTLE,
+            forget=self.rotations.forget,
         )
 
     async def decommission(

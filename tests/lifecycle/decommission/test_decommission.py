@@ -41,6 +41,18 @@ async def test_a_group_goes_with_its_records_and_its_keys_are_kept() -> None:
     assert SECONDARY not in texts
 
 
+async def test_its_rotation_ends_with_it_and_that_of_another_group_goes_on() -> None:
+    rig = await rigged(quiet={})
+    await rig.adopt()
+    await rig.adopt("line-b")
+    row = await rig.decommission(replace(TOLD, dry_run=True), job="decommission-0")
+    assert row.result["rotation"] is None
+    assert await rig.rotations.find(GROUP) is not None
+    row = await rig.decommission()
+    assert row.result["rotation"] == "ended; its secrets stay in the vault"
+    assert [each.group for each in (await rig.rotations.all()).rows] == ["line-b"]
+
+
 async def test_a_dry_run_counts_and_changes_nothing() -> None:
     rig = await rigged(**QUIET, busy={"seen": timedelta(minutes=1)})
     row = await rig.decommission(replace(TOLD, dry_run=True))

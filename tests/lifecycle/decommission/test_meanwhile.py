@@ -121,7 +121,7 @@ async def test_a_registration_under_way_is_waited_for_and_its_device_then_stops_
     row = await rig.decommission(ends=FAILED, between=ends)
     assert seen == [True]
     assert "('slow') in use" in row.problem
-    assert "1 records were deleted; the group is disabled and was not deleted" in row.problem
+    assert "Records deleted so far: 1; the group is disabled and was not deleted" in row.problem
     assert rig.there("slow")
     assert rig.group_there()
 
@@ -175,6 +175,7 @@ async def test_a_group_made_anew_right_after_its_deletion_keeps_its_devices() ->
         if request.url.path == f"/registrations/{GROUP}/query" and not rig.group_there() and not again:
             again.append("now")
             await rig.group(GROUP)
+            await rig.adopt()
             rig.record("quiet", seen=timedelta(), age=timedelta())
             rig.record("new", status="failed")
 
@@ -185,6 +186,7 @@ async def test_a_group_made_anew_right_after_its_deletion_keeps_its_devices() ->
     assert rig.there("new")
     assert rig.group_there()
     assert row.result["madeAnew"] is True
+    assert await rig.rotations.find(GROUP) is not None
 
 
 async def test_a_group_that_somebody_else_deletes_meanwhile_is_cleaned_up_after() -> None:

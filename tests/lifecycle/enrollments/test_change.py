@@ -10,6 +10,7 @@ import pytest
 from clients.errors import OutcomeUnknown
 from lifecycle.enrollments.build import Document
 from lifecycle.enrollments.change import EnrollmentChange, change, create, delete, with_keys
+from lifecycle.enrollments.webhook import attached
 from lifecycle.errors import (
     AlreadyThere,
     EnrollmentMoved,
@@ -107,6 +108,29 @@ async def test_masked_webhook_that_nobody_configured_is_refused_and_nothing_writ
     with pytest.raises(MaskedWebhook):
         await change(rig.groups(), "line-a", tagged, webhook_url="https://other.example/api/allocate?code=x")
     check_intact(rig, site="a")
+
+
+async def test_a_supplied_key_is_not_written_over_one_that_was_rolled_meanwhile() -> None:
+    switches = Switches()
+    switches.set("dps.mask_webhook_url_on_get", True)
+    rig = Rig(switches)
+    await made(rig)
+    rolled = WEBHOOK.partition("?")[0] + "?code=rolled"
+
+    async def while_the_operator_thinks(_: Any) -> None:
+        if stored(rig) != rolled:
+            await change(rig.groups(), "line-a", attached(rolled, "2021-10-01"))
+
+    with pytest.raises(EnrollmentMoved, match="changed by others"):
+        await change(rig.groups(), "line-a", tagged, webhook_url=WEBHOOK, consent=while_the_operator_thinks)
+    assert stored(rig) == rolled
+
+
+def stored(rig: Rig) -> str:
+    """The URL as DPS has it."""
+    held = rig.service.group("line-a")
+    assert held is not None
+    return str(held.webhook_url)
 
 
 async def test_masked_webhook_of_another_app_may_be_set_anew_by_the_edit() -> None:

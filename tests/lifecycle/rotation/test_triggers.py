@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from clients.errors import TableUnavailable
+from clients.errors import TableUnavailable, Unavailable
 from lifecycle.jobs import State, show
 from lifecycle.rotation.row import Slot, Stage, Use
 from lifecycle.rotation.triggers import Alarm, Ignored, Intent, VaultIdentity, daily, receive
+from provisioning.enrollments import EnrollmentGroup
+from tests.lifecycle.enrollments.rig import group
 from tests.lifecycle.rotation.rig import DAY, GROUP, PRIMARY, SECRET, TERMS, RotationRig
 from tests.lifecycle.rotation.test_exploration import near_expiry
 from tests.lifecycle.toy import FaultyTable
@@ -28,6 +30,11 @@ async def rig() -> AsyncIterator[RotationRig]:
 async def deliver(rig: RotationRig, raw: Any, *, resource: str = "") -> Any:
     vault = VaultIdentity(rig.vault.name, resource)
     return await receive(raw, vault, rig.store, rig.jobs, rig.told)
+
+
+async def look(rig: RotationRig) -> int:
+    """The daily timer."""
+    return await daily(rig.store, rig.vault_client(), rig.dps().groups, rig.jobs, rig.told)
 
 
 async def jobs(rig: RotationRig) -> list[str]:
@@ -114,11 +121,11 @@ async def test_a_table_that_is_down_makes_event_grid_send_again(rig: RotationRig
 
 
 async def test_the_timer_begins_what_a_lost_event_should_have(rig: RotationRig) -> None:
-    assert await daily(rig.store, rig.vault_client(), rig.jobs, rig.told) == 0
+    assert await look(rig) == 0
     assert await jobs(rig) == []  # the event has a day's precedence
     await rig.pass_time(2 * DAY)
     for _ in range(3):
-        await daily(rig.store, rig.vault_client(), rig.jobs, rig.told)
+        await look(rig)
     assert len(await jobs(rig)) == 1
     await rig.work()
     assert (await rig.row()).stage is Stage.OVERLAP
@@ -129,26 +136,29 @@ async def test_the_timer_goes_on_with_what_stands_still_and_tells_who_is_waited_
     await rig.start()
     await rig.work()
     rig.told.events.clear()
-    await daily(rig.store, rig.vault_client(), rig.jobs, rig.told)
+    await look(rig)
     await rig.work()
     assert [each["asks"] for each in rig.told.named("rotation_waits")] == ["retire consent needed"]
 
 
 async def test_the_timer_tells_of_a_group_that_no_event_will_ever_come_for(rig: RotationRig) -> None:
     rig.vault.put(SECRET, PRIMARY)
-    await daily(rig.store, rig.vault_client(), rig.jobs, rig.told)
+    await look(rig)
     assert rig.told.named("rotation_unpublished")
     await rig.pass_time(31 * DAY)
     rig.vault.put(SECRET, PRIMARY, expires=int(rig.clock.now().timestamp()) - 5)
-    await daily(rig.store, rig.vault_client(), rig.jobs, rig.told)
+    await look(rig)
     assert rig.told.named("rotation_expired")
 
 
 async def test_a_group_that_the_timer_cannot_look_at_does_not_stop_the_others(rig: RotationRig) -> None:
     row = await rig.row()
+    document = {**group(enrollmentGroupId="a-first"), "allocationPolicy": "hashed"}
+    del document["customAllocationDefinition"]
+    await rig.dps().groups.create(EnrollmentGroup.read(document))
     await rig.store.insert(replace(row, group="a-first", secret="no name of a secret"))
     await rig.pass_time(2 * DAY)
-    assert await daily(rig.store, rig.vault_client(), rig.jobs, rig.told) == 1
+    assert await look(rig) == 1
     assert rig.told.named("rotation_unseen")[0]["group"] == "a-first"
     assert len(await jobs(rig)) == 1
 
@@ -166,7 +176,7 @@ async def test_an_event_that_met_another_rotation_is_made_up_for_by_the_timer(ri
     assert (await show(rig.jobs, f"rotate:{GROUP}:{version}")).state is State.DONE
     await rig.consent("retire")
     await rig.pass_time(2 * DAY)
-    await daily(rig.store, rig.vault_client(), rig.jobs, rig.told)
+    await look(rig)
     await rig.work()
     row = await rig.row()
     assert (row.stage, row.replaces) == (Stage.OVERLAP, version)
@@ -185,7 +195,7 @@ async def test_duplicates_timers_and_operators_in_any_order_make_one_rotation() 
                 await rig.start(insist=True)
 
         async def timer(rig: RotationRig = rig) -> None:
-            await daily(rig.store, rig.vault_client(), rig.jobs, rig.told)
+            await look(rig)
 
         async def grid(rig: RotationRig = rig, event: Any = event) -> None:
             await deliver(rig, event)
@@ -198,3 +208,102 @@ async def test_duplicates_timers_and_operators_in_any_order_make_one_rotation() 
         await rig.work()
         assert len(rig.vault.peek(SECRET)) == 2, f"seed {seed}"
         await rig.aclose()
+
+
+def fell(rig: RotationRig) -> set[str]:
+    """What was told of rotations."""
+    return {name for name, _ in rig.told.events if name.startswith("rotation_")}
+
+
+@pytest.mark.parametrize("stage", [Stage.IDLE, Stage.FAILED, Stage.BLOCKED])
+async def test_a_group_that_is_gone_waits_for_nobody(rig: RotationRig, stage: Stage) -> None:
+    rig.vault.put(SECRET, PRIMARY)  # without expiry
+    await rig.edit(stage=stage)
+    await look(rig)
+    assert "rotation_unpublished" in fell(rig)
+    before = await jobs(rig)
+    rig.service.store.groups.delete(GROUP)
+    rig.told.events.clear()
+    await rig.pass_time(DAY)
+    assert await look(rig) == 0
+    assert fell(rig) == {"rotation_gone"}
+    assert await jobs(rig) == before
+    assert (await rig.row()).stage is stage
+
+
+async def test_a_gone_group_is_no_trouble_though_its_secret_cannot_be_looked_at(rig: RotationRig) -> None:
+    row = await rig.row()
+    await rig.store.insert(replace(row, group="a-first", secret="no name of a secret"))
+    assert await look(rig) == 0
+    assert fell(rig) == {"rotation_gone"}
+
+
+async def test_a_dps_that_does_not_answer_hides_nothing(rig: RotationRig) -> None:
+    rig.vault.put(SECRET, PRIMARY)
+    rig.service.store.groups.delete(GROUP)
+    await daily(rig.store, rig.vault_client(), Silent(), rig.jobs, rig.told)
+    assert fell(rig) == {"rotation_unpublished"}
+
+
+class Silent:
+    """A DPS that does not answer."""
+
+    async def get(self, enrollment_id: str) -> EnrollmentGroup | None:
+        raise Unavailable(f"no answer of {enrollment_id}", service="DPS")
+
+
+async def test_what_a_canary_of_a_gone_group_left_is_cleaned_up(rig: RotationRig) -> None:
+    row = await rig.row()
+    await rig.edit(canary=replace(row.canary, dirty=True))
+    rig.service.store.groups.delete(GROUP)
+    await look(rig)
+    assert len(await jobs(rig)) == 1
+    assert not await rig.store.forget(GROUP)
+    await rig.work()
+    assert not (await rig.row()).canary.dirty
+
+
+async def test_a_row_is_forgotten_once_and_never_one_that_moved(rig: RotationRig) -> None:
+    moves: list[str] = []
+
+    class Moving(FaultyTable):
+        async def delete(self, row: Any) -> Any:
+            if not moves:
+                moves.append("now")
+                await rig.edit(declined="v-1")
+            return await super().delete(row)
+
+    from lifecycle.rotation.store import RotationStore
+
+    store = RotationStore(Moving(rig.table, lambda _: ""), "dps-1", rig.time)
+    assert await store.forget(GROUP.upper())
+    assert moves
+    assert await rig.store.find(GROUP) is None
+    assert not await store.forget(GROUP)
+
+
+class Hanging:
+    """A vault that takes calls and gives no answer."""
+
+    def __init__(self, rig: RotationRig) -> None:
+        self._rig = rig
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*_: Any, **__: Any) -> Any:
+            await self._rig.clock.advance(90)
+            raise Unavailable("no answer", service="the vault")
+
+        return call
+
+
+async def test_a_vault_that_gives_no_answer_ends_the_daily_look_in_time_and_hides_no_group(
+    rig: RotationRig,
+) -> None:
+    row = await rig.row()
+    for number in range(99):
+        await rig.store.insert(replace(row, group=f"line-{number}", secret=f"secret-{number}"))
+    began = rig.clock.monotonic()
+    vault: Any = Hanging(rig)
+    assert await daily(rig.store, vault, Silent(), rig.jobs, rig.told) == 100
+    assert rig.clock.monotonic() - began < 15 * 60
+    assert [name for name, _ in rig.told.events].count("rotation_unseen") == 100

@@ -33,7 +33,8 @@ async def work(state: Path, tables: str, raw: object, times: int) -> None:
 
     vault = wiring.vault(UnpacedShare())
     assert vault is not None
-    await daily(rotations, vault, jobs, telemetry)
+    groups = wiring.dps(UnpacedShare()).groups
+    await daily(rotations, vault, groups, jobs, telemetry)
     rates = Rates(wiring.clock, RATES)
     while True:
         await tick([kind], jobs, rates, telemetry, worker=str(os.getpid()), terms=TERMS)

@@ -74,7 +74,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
 
 
 def test_ready_file_says_where_and_how_and_only_to_its_owner(start: Callable[..., Started]) -> None:
-    host = start("--setting", "COLOUR=a=b")
+    host = start("--setting", "COLOUR=a=b", "--url-setting", "OWN=/api/setting")
     assert stat.S_IMODE(host.ready_file.stat().st_mode) == 0o600
     assert host.ready["pid"] == host.process.pid
     assert host.url == f"http://127.0.0.1:{host.ready['port']}"
@@ -85,6 +85,7 @@ def test_ready_file_says_where_and_how_and_only_to_its_owner(start: Callable[...
     ]
     expected = {
         "COLOUR": "a=b",
+        "OWN": f"{host.url}/api/setting",
         "FUNCTIONS_WORKER_RUNTIME": "python",
         "AzureWebJobsScriptRoot": str(APPS / "process"),
         "WEBSITE_HOSTNAME": f"127.0.0.1:{host.ready['port']}",

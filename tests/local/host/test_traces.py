@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from local.host.runtime import FunctionsHost
-from tests.local.host.test_conformance import ROOT, answers_of, http, job, posted
+from tests.local.host.both_runtimes import ROOT, answers_of, http, job, posted
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"

@@ -15,10 +15,11 @@ from allocation.policy import EVERY_HUB_ALIKE
 from clients.connections import Connections
 from clients.function_keys import FunctionKeysClient
 from clients.outcomes import Deleted, Gone
-from clients.ports import Table
+from clients.ports import RateShare, Table
 from clients.vault_shapes import SecretValue
 from clients.webhook import WebhookReply, call_webhook
 from lifecycle.enrollments.at_dps import groups, individuals
+from lifecycle.enrollments.change import Enrollments, Kind
 from lifecycle.jobs import JobRow, JobStore, State, Terms, tick
 from lifecycle.rates import Rate, Rates
 from lifecycle.rotation.webhook_key.observe import RollPorts
@@ -93,6 +94,7 @@ class RollRig(CloudRig):
             knowledge=FixedKnowledge(EVERY_HUB_ALIKE), clock=self.time, telemetry=self.told
         )
         self.registering = True
+        self.rates = RATES
         self.answers: list[int] = []
         """What DPS's calls were answered, and everybody else's."""
         self.notes: list[str] = []
@@ -229,6 +231,7 @@ class RollRig(CloudRig):
             jobs=JobStore(held, "dps-1", self.time, unique=self.unique),
             uses=uses,
             call=call,
+            dps="dps-1",
         )
 
     async def plan(self, ports: RollPorts | None = None, **options: Any) -> RollPlan:
@@ -278,15 +281,15 @@ class RollRig(CloudRig):
         held = table or self.table
 
         def ports(slice_: Any) -> RewritePorts:
-            del slice_
-            made = self.ports(transport, held)
-            return RewritePorts(listings=made.listings, enrollments=made.enrollments, vault=made.vault)
+            made, share = self.ports(transport, held), slice_.share(Rate.DPS)
+            paced = {kind: Paced(each, share) for kind, each in made.enrollments.items()}
+            return RewritePorts(listings=made.listings, enrollments=paced, vault=made.vault)
 
         left: list[JobRow] = []
         kind = rewrite_kind(RollStore(held, "dps-1", self.time), ports, self.told)
         for _ in range(60):
             jobs = JobStore(held, "dps-1", self.time, unique=self.unique)
-            await tick([kind], jobs, Rates(self.time, RATES), self.told, terms=Terms())
+            await tick([kind], jobs, Rates(self.time, self.rates), self.told, terms=Terms())
             left = [job for job in (await self.jobs.current()).jobs if job.state is not State.BLOCKED]
             if not left:
                 return
@@ -305,6 +308,31 @@ class RollRig(CloudRig):
     async def aclose(self) -> None:
         await self._client.aclose()
         await super().aclose()
+
+
+class Paced:
+    """Enrollments whose calls take the time that the job's share of the rate leaves them."""
+
+    def __init__(self, enrollments: Enrollments, share: RateShare) -> None:
+        self.kind: Kind = enrollments.kind
+        self._of = enrollments
+        self._share = share
+
+    async def read(self, enrollment_id: str) -> Any:
+        await self._share.call()
+        return await self._of.read(enrollment_id)
+
+    async def keys(self, enrollment_id: str) -> Any:
+        await self._share.call()
+        return await self._of.keys(enrollment_id)
+
+    async def write(self, enrollment_id: str, document: Any, etag: str | None) -> Any:
+        await self._share.call()
+        return await self._of.write(enrollment_id, document, etag)
+
+    async def delete(self, enrollment_id: str, etag: str) -> Any:
+        await self._share.call()
+        return await self._of.delete(enrollment_id, etag)
 
 
 class _Unpaced:

@@ -5,11 +5,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
+from allocation import read_uses
+from clients.telemetry_ids import IdMode, Ids
 from clients.vault_shapes import Secret
 from lifecycle.errors import RotationMoved, RotationRefused
+from lifecycle.rates import Rate
 from lifecycle.rotation.webhook_key.age import own_webhook, tell_age
+from lifecycle.rotation.webhook_key.observe import left_behind
+from lifecycle.rotation.webhook_key.rewrite import KIND
 from lifecycle.rotation.webhook_key.row import HOLD, RollRow, Stage, Why, consented
 from lifecycle.rotation.webhook_key.step import Rest
 from local.switches import Switches
@@ -60,6 +66,52 @@ async def test_a_roll_gives_every_enrollment_the_new_key_and_every_device_goes_o
     assert rig.answers.count(401) == 1
     assert rig.answers[-1] == 200
     assert len(new) >= 32
+    await rig.aclose()
+
+
+@pytest.mark.parametrize("switches", [Switches, masking], ids=["shown", "masked"])
+async def test_a_page_that_takes_several_slices_is_gone_through_once(switches: Any) -> None:
+    rig = RollRig(switches())
+    await rig.furnish(others=40)
+    rig.rates = {KIND: {Rate.DPS: 0.08}}
+    writes = len(writes_of(rig))
+    assert (await rig.to_overlap()).stage is Stage.OVERLAP
+    [done] = rig.told.named("job_ended")
+    slices = [each for each in rig.told.named("job_slice") if each["problem"]]
+    assert slices == [], "each ends in time, of its own"
+    assert OLD not in rig.keys_held()
+    # The canary once more than the others; a second pass where the first one was seen to have found some.
+    assert len(writes_of(rig)) - writes <= 43, done
+    await rig.aclose()
+
+
+def writes_of(rig: RollRig) -> list[str]:
+    """The enrollments that were written, as often as they were."""
+    calls = rig.service.world.journal
+    return [call.path for call in calls if call.method == "PUT" and "nrollment" in call.path]
+
+
+class Refusing(httpx.AsyncBaseTransport):
+    """A DPS that takes no change of one enrollment."""
+
+    def __init__(self, rig: RollRig) -> None:
+        self._on = rig.transport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT" and request.url.path.endswith("/single-0"):
+            return httpx.Response(400, json={"errorCode": 400001, "message": "no"}, request=request)
+        return await self._on.handle_async_request(request)
+
+
+async def test_no_id_of_a_device_is_told_of_an_enrollment_that_cannot_be_rewritten() -> None:
+    rig = RollRig()
+    await rig.furnish(others=2)
+    await rig.start()
+    await rig.work(Refusing(rig))
+    for each in rig.told.named("job_blocked"):
+        assert "single-0" in str(each["problem"])
+        assert "single-0" not in str(Ids(IdMode.NONE).told(each))
+    assert rig.told.named("job_blocked")
     await rig.aclose()
 
 
@@ -181,7 +233,7 @@ async def test_the_old_key_stays_until_it_has_rested() -> None:
     definition = {"webhookUrl": f"{BASE}?code={OLD}", "apiVersion": "2021-10-01"}
     late = EnrollmentGroup.read(group(enrollmentGroupId="late", customAllocationDefinition=definition))
     await rig.dps().groups.create(late)
-    rig.uses.count(OLD, "another-dps", 200)
+    rig.uses.count(OLD, "dps-1", 200)
     await rig.uses.flush()
     await rig.pass_time(6 * DAY)
     row, _ = await retire(rig)
@@ -198,6 +250,28 @@ async def test_the_old_key_stays_until_it_has_rested() -> None:
     row, _ = await retire(rig)
     assert row.stage is Stage.IDLE
     assert OLD not in rig.at_app().values()
+    await rig.aclose()
+
+
+async def test_the_old_key_stays_while_another_dps_called_with_it_last() -> None:
+    rig = RollRig()
+    await rig.furnish()
+    rig.uses.count(OLD, "factory-2", 200)  # its devices register once a year
+    await rig.uses.flush()
+    new = str((await rig.to_overlap()).new_name)
+    await rig.pass_time(30 * DAY)
+    await retire(rig)
+    await rig.work()
+    row, _ = await retire(rig)
+    assert (row.stage, "(factory-2)" in row.problem) == (Stage.OVERLAP, True)
+    assert OLD in rig.at_app().values()
+    assert left_behind(row, await read_uses(rig.table), "DPS-1") == ("factory-2",)
+    rig.uses.count(rig.at_app()[new], "factory-2", 200)
+    await rig.uses.flush()
+    await retire(rig)
+    await rig.work()
+    row, _ = await retire(rig)
+    assert row.stage is Stage.IDLE, row.problem
     await rig.aclose()
 
 
