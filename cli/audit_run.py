@@ -20,8 +20,12 @@ async def start(session: Session, store: JobStore, settings: Settings, *, by: st
             session.terminal.note(f"{job.id} is {job.state} already; no other is started beside it")
             return job
     params = asked.params(thresholds_of(settings), webhook=webhook)
-    name = f"{KIND}:{session.now:%Y-%m-%dT%H.%M.%S}"
-    return (await store.create(name, KIND, by=by, subject=store.dps, params=params)).job
+    return await waiting.new_run(
+        lambda at: store.create(
+            f"{KIND}:{at:%Y-%m-%dT%H.%M.%S}", KIND, by=by, subject=store.dps, params=params
+        ),
+        session.now,
+    )
 
 
 async def to_its_end(session: Session, state: State, store: JobStore, job: str) -> None:

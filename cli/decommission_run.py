@@ -26,7 +26,7 @@ async def start(session: Session, store: JobStore, told: Told, *, by: str) -> Jo
         raise NotDecommissioned(
             f"{other.id} is {other.state} already; wait for its end, or stop it with `job stop {other.id}`"
         )
-    return (await create(store, name_of(told.group, session.now), told, by=by)).job
+    return await waiting.new_run(lambda at: create(store, name_of(told.group, at), told, by=by), session.now)
 
 
 async def to_its_end(session: Session, store: JobStore, job: str) -> JobRow:

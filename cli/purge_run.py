@@ -28,8 +28,10 @@ async def start(session: Session, store: JobStore, policy: PurgePolicy, *, by: s
         raise NotPurged(
             f"{other.id} is {other.state} already; wait for its end, or stop it with `job stop {other.id}`"
         )
-    name = f"{KIND}:{session.now:%Y-%m-%dT%H.%M.%S}"
-    return (await create(store, name, policy, by=by, dry_run=dry_run)).job
+    return await waiting.new_run(
+        lambda at: create(store, f"{KIND}:{at:%Y-%m-%dT%H.%M.%S}", policy, by=by, dry_run=dry_run),
+        session.now,
+    )
 
 
 async def to_its_end(session: Session, store: JobStore, job: str) -> JobRow:

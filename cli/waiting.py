@@ -2,14 +2,16 @@
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime, timedelta
 
 from cli.connect import Session
 from cli.errors import CliError
 from cli.progress import Advance, progress
 from cli.state import whoever
 from lifecycle.audit.formats.shape import span
-from lifecycle.jobs import JobKind, JobRow, JobStore, State, tick
+from lifecycle.jobs import Created, JobKind, JobRow, JobStore, State, tick
 from lifecycle.jobs import show as show_job
 from lifecycle.rates import Rates
 
@@ -32,6 +34,26 @@ class Silent:
 
     def span(self, name: str, seconds: float, **attributes: object) -> None:
         """Nothing."""
+
+
+async def new_run(ask: Callable[[datetime], Awaitable[Created]], at: datetime) -> JobRow:
+    """A run that this command made.
+
+    Runs are named by their second, and one that was planned in the same second is there, and may have ended:
+    to join that one would do nothing and look like success.
+
+    Args:
+        ask: creates the run that is named by a moment, or finds it.
+        at: now.
+
+    Raises:
+        NotEnded: others took each name.
+    """
+    for late in range(10):
+        created = await ask(at + timedelta(seconds=late))
+        if created.new:
+            return created.job
+    raise NotEnded("ten runs were begun in these seconds: nothing was begun; see `job list`")
 
 
 async def to_its_end(session: Session, store: JobStore, kind: JobKind, rates: Rates, job: str) -> JobRow:

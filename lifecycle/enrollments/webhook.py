@@ -198,7 +198,7 @@ def _status(answered: WebhookReply, linked_hubs: Sequence[str]) -> Verdict:
         return Verdict(
             False,
             f"the webhook asks to be called again{said}; {_RETRIES}",
-            "look at the app's log; `hub list` shows whether hubs are open and have room, and the policy loads",
+            "look at the app's log; `hub list` shows which hubs are open, `policy show` what decides",
             400207,
         )
     if status == 404:

@@ -1,12 +1,12 @@
 """What stands beside the bar of a job that somebody waits for."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.waiting import how_far
-from lifecycle.jobs import JobRow, Progress, State
+from cli.waiting import NotEnded, how_far, new_run
+from lifecycle.jobs import Created, JobRow, Progress, State
 from lifecycle.jobs.row import Pace
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,3 +27,19 @@ def test_a_job_that_is_waited_for_says_how_far_it_is_and_how_long_it_takes(
 ) -> None:
     row = replace(JOB, progress=progress, pace=Pace(NOW, progress.done, per_second))
     assert how_far(row) == (part, said)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 9])
+async def test_a_run_asked_for_in_the_second_of_a_plan_is_one_of_its_own(taken: int) -> None:
+    async def ask(at: datetime) -> Created:
+        return Created(replace(JOB, id=f"run-{at:%S}"), new=at >= NOW + timedelta(seconds=taken))
+
+    assert (await new_run(ask, NOW)).id == f"run-0{taken}"
+
+
+async def test_a_command_that_made_no_run_says_so() -> None:
+    async def ask(at: datetime) -> Created:
+        return Created(replace(JOB, id=f"run-{at:%S}"), new=False)
+
+    with pytest.raises(NotEnded, match="nothing was begun"):
+        await new_run(ask, NOW)
