@@ -1,6 +1,7 @@
 """What all tests share: one Azurite for the whole run."""
 
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -11,6 +12,13 @@ from local.azurite import Azurite, NotInstalled
 # How long a thing takes is for the benchmark to say: a busy machine fails no test.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_open() -> Iterator[None]:
+    """What a file of tests left open is noticed at its own end, and not in the next one's tests."""
+    yield
+    gc.collect()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

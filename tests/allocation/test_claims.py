@@ -19,14 +19,14 @@ PLACES, FLEET = "allocation/policy/places.py", "allocation/fleet.py"
 BUGS = {
     "the weight has the wrong sign": (
         PLACEMENT,
-        "2.0**-53) / weight",
-        "2.0**-53) * weight",
+        "((highest >> 11) + 0.5) * 2.0**-53) / weight",
+        "((highest >> 11) + 0.5) * 2.0**-53) * weight",
         "shares_follow_the_weights",
     ),
     "the weight is ignored": (
         PLACEMENT,
-        "2.0**-53) / weight",
-        "2.0**-53)",
+        "((highest >> 11) + 0.5) * 2.0**-53) / weight",
+        "((highest >> 11) + 0.5) * 2.0**-53)",
         "shares_follow_the_weights",
     ),
     "hubs are numbered by their place in the list": (
@@ -37,8 +37,8 @@ BUGS = {
     ),
     "hash modulo the number of hubs": (
         PLACEMENT,
-        "return hub if weights[hub] > 0 else None",
-        "return list(weights)[numbers[0] % len(numbers)]",
+        "numbers.index(max(numbers))",
+        "numbers[0] % len(numbers)",
         "removing_a_hub_moves_its_own_devices_only",
     ),
     "the bound lets one more in": (
