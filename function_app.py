@@ -352,7 +352,7 @@ def out_of_order(error: SettingsError) -> func.FunctionApp:
     With no function there, DPS would get a 404, which fails each device at once (400207). A role without
     the webhook does not start instead: that fails no device.
     """
-    if os.environ.get("APP_ROLE", "").strip() == Role.LIFECYCLE:
+    if os.environ.get("APP_ROLE", "").strip().lower() == Role.LIFECYCLE:
         raise error
     telemetry = LogTelemetry(SystemClock(), logging.getLogger(LOGGER), Ids(IdMode.NONE))
     functions = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)

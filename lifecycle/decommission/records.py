@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from clients.errors import ContinuationExpired, NotFound, OutcomeUnknown
-from clients.outcomes import Deleted, Gone
+from clients.errors import ContinuationExpired, NotFound
 from lifecycle.decommission import group
 from lifecycle.decommission.plan import refused
 from lifecycle.decommission.rules import REFUSING
 from lifecycle.decommission.state import Tally
 from lifecycle.decommission.work import RECORDS_PAGE, Work
 from lifecycle.jobs import Blocked, Failed, More, SliceResult
+from lifecycle.purge.act import deleted
 from lifecycle.purge.archive import CHUNK, Archived, Outcome, archived
 from lifecycle.purge.rules import Reason, Why
 from provisioning.registrations import Registration
-
-ATTEMPTS = 5
-"""Deletes of one record whose outcome stayed unknown, before the slice ends as trouble."""
 
 RESTARTS = 20
 """How often one listing may be begun anew."""
@@ -139,18 +136,7 @@ async def _one(work: Work, entry: Archived, *, confirmed: bool) -> Outcome:
             return "gone"  # in all likelihood by this run, before it died
         if there.etag != record.etag or await work.last_look(there) is not None:
             return "left"
-    for _ in range(ATTEMPTS):
-        try:
-            outcome = await work.dps.registrations.delete(record.id, record.etag)
-        except OutcomeUnknown:
-            now = await work.dps.registrations.get(record.id)
-            if now is None:
-                return "deleted"
-            if now.etag != record.etag:
-                return "left"
-            continue
-        return "deleted" if isinstance(outcome, Deleted) else "gone" if isinstance(outcome, Gone) else "left"
-    raise OutcomeUnknown("whether a record was deleted stayed unknown", service="DPS")
+    return await deleted(work.dps, record)
 
 
 async def archive(work: Work, records: list[Registration]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 
+from clients.dps import DpsClient
 from clients.errors import OutcomeUnknown
 from clients.outcomes import Deleted, Gone
 from lifecycle.jobs import Done, Failed, Progress
@@ -224,12 +225,21 @@ async def _gone_or_left(work: Work, entry: Archived) -> Outcome:
 
 
 async def _delete(work: Work, entry: Archived) -> Outcome:
-    record = Registration.read(entry.document)
+    return await deleted(work.dps, Registration.read(entry.document))
+
+
+async def deleted(dps: DpsClient, record: Registration) -> Outcome:
+    """Delete a record as it was read; where the answer is lost, DPS is asked what became of it.
+
+    Raises:
+        OutcomeUnknown: it stayed unknown.
+        ServiceError, NoCredential: what a call may raise.
+    """
     for _ in range(ATTEMPTS):
         try:
-            outcome = await work.dps.registrations.delete(record.id, record.etag)
+            outcome = await dps.registrations.delete(record.id, record.etag)
         except OutcomeUnknown:
-            now = await work.dps.registrations.get(record.id)
+            now = await dps.registrations.get(record.id)
             if now is None:
                 return "deleted"
             if now.etag != record.etag:
