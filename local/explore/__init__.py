@@ -9,10 +9,26 @@ runs on from the start. So only choices that a scenario really asks for are walk
 A crash is not an exception: the call never returns, every later call of that process fails at once, and its
 task is cancelled, so that no `finally` can tidy up what a dead process could not. What comes after is a
 process built anew against the same world.
+
+Most deaths leave a world that another death left too: around a read, or before a write. With `merge` the
+walk tells the state that each death leaves, without a run of its own, and follows each state once; what was
+told is compared with what is left wherever a death is followed. With `shard` a walk is split by its first
+crash, so that several processes share it.
 """
 
-from local.explore.paths import Failure, Hung, NotRepeatable, NotThisPath, Path, Report, Taken, TooLong
+from local.explore.paths import (
+    Failure,
+    Hung,
+    NotRepeatable,
+    NotThisPath,
+    Opaque,
+    Path,
+    Report,
+    Taken,
+    TooLong,
+)
 from local.explore.run import Life, Run
+from local.explore.state import View
 from local.explore.walk import Scenario, explore, replay
 
 __all__ = [
@@ -21,12 +37,14 @@ __all__ = [
     "Life",
     "NotRepeatable",
     "NotThisPath",
+    "Opaque",
     "Path",
     "Report",
     "Run",
     "Scenario",
     "Taken",
     "TooLong",
+    "View",
     "explore",
     "replay",
 ]

@@ -1,5 +1,6 @@
 """What an exploration chose and what it found, as values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 CRASH = "crash@"
@@ -12,6 +13,10 @@ class NotRepeatable(Exception):
 
 class NotThisPath(Exception):
     """A path to replay names a choice that the scenario never asked for, or an option it does not have."""
+
+
+class Opaque(Exception):
+    """A world holds something whose content cannot be told, so that its states cannot be compared."""
 
 
 class TooLong(Exception):
@@ -32,6 +37,10 @@ class Taken:
     index: int
     about: str = ""
     """Of a crash: the call."""
+    states: tuple[bytes | None, ...] = ()
+    """Of a crash: the state that each option leaves; None: not known without a run."""
+    merged: frozenset[int] = frozenset()
+    """Of a crash: the options that leave a state which another one left."""
 
     @property
     def option(self) -> str:
@@ -57,6 +66,11 @@ class Path:
         return "; ".join(f"{each} ({each.about})" if each.about else str(each) for each in self.choices)
 
 
+def path_of(taken: Sequence[Taken]) -> Path:
+    """The path of a run's choices."""
+    return Path(tuple(each for each in taken if each.index))
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A run that ended in an exception."""
@@ -73,6 +87,8 @@ class Report:
     """What an exploration found."""
 
     runs: int = 0
+    merged: int = 0
+    """Deaths that left a state which another death left, and were not followed once more."""
     failures: list[Failure] = field(default_factory=list)
     consulted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The choices that some run asked for, crashes left out, with their options."""

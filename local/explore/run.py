@@ -2,16 +2,20 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 import httpx
 
-from local.explore.paths import CRASH, NotRepeatable, NotThisPath, Path, Taken, TooLong
+from local.explore.paths import CRASH, NotRepeatable, NotThisPath, Opaque, Path, Taken, TooLong, path_of
+from local.explore.states import Merged, Rest, States, rest_of, same
 
 T = TypeVar("T")
 P = TypeVar("P")
 
+_TURNS = 10
+"""Turns of the event loop in which what a call set off in the world is done."""
 _LIVES, _BEFORE, _AFTER = "lives", "before", "after"
 
 Death = Literal["before", "after"]
@@ -30,6 +34,7 @@ class Run:
         crashes: int = 0,
         most_choices: int = 10_000,
         deaths: Sequence[Death] = DEATHS,
+        states: States | None = None,
     ) -> None:
         """Make one; `explore` and `replay` do.
 
@@ -39,11 +44,18 @@ class Run:
             crashes: how often processes may die.
             most_choices: budget.
             deaths: see `explore`.
+            states: those that the walk has met; None: it does not compare them.
         """
+        self._states = states
+        self._rest: Rest = ()
+        self.scenario: Coroutine[Any, Any, None] | None = None
+        """What asks this run."""
         self._fates = (_LIVES, *deaths)
         self.taken: list[Taken] = []
         self.spoilt: Exception | None = None
         """Why this run says nothing of the scenario; kept here, since the code under test may catch it."""
+        self.merged = False
+        """Whether it ended early, in a state that is followed elsewhere."""
         self._forced = forced
         self._named = dict(named or {})
         self._crashes_left = crashes
@@ -68,7 +80,10 @@ class Run:
 
         Raises:
             Exception: what `work` raised while its process was alive.
+            Merged: the process died and left a state that is followed elsewhere.
         """
+        if self._states is not None:
+            self._rest = rest_of(self.scenario, inspect.currentframe(), work)
         while True:
             life = Life(self)
             task = asyncio.ensure_future(work(life))
@@ -79,6 +94,8 @@ class Run:
                     return await task
             finally:
                 await life.end(task, death)
+            await self.settle()
+            self._died(life)
 
     def unused(self) -> tuple[str, ...]:
         """Choices of a path to replay that were not asked for."""
@@ -86,17 +103,80 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """What was chosen so far."""
-        return Path(tuple(each for each in self.taken if each.index))
+        """What was chosen so far.
 
-    def fate(self, call: str) -> str:
+        Raises:
+            Opaque: the walk compares states; who looks at the path knows more of the past than they hold.
+        """
+        if self._states is not None:
+            raise Opaque(
+                "where states are merged, a scenario must not look at its path: it would tell them apart"
+            )
+        return path_of(self.taken)
+
+    def point(self, call: str) -> "Point":
         """Whether a process dies before a call, after it, or lives."""
         self._calls += 1
         if not self._crashes_left:
-            return _LIVES
+            return Point(_LIVES)
+        at = len(self.taken)
         chosen = self._fates[self._take(f"{CRASH}{self._calls}", self._fates, call)]
         self._crashes_left -= chosen != _LIVES
-        return chosen
+        return Point(chosen, at, first=at >= len(self._forced))
+
+    async def settle(self) -> None:
+        """Let the world come to rest, which goes on while a process is dead: what it leaves is told then."""
+        for _ in range(_TURNS if self._states is not None else 0):
+            await asyncio.sleep(0)
+
+    def tell(self, point: "Point", death: Death) -> None:
+        """Take down the state that a death would leave here and now.
+
+        If a switch was asked for since the point was come to, its other positions may leave other states:
+        then nobody knows without a run.
+        """
+        if self._states is None or not point.first:
+            return
+        if not all(each.name.startswith(CRASH) for each in self.taken[point.at + 1 :]):
+            return
+        taken = self.taken[point.at]
+        if death not in taken.options:
+            return
+        try:
+            index, state = taken.options.index(death), self._states.now(self._rest)
+        except Opaque as error:
+            self.spoilt = error
+            raise
+        states = [*(taken.states or [None] * len(taken.options))]
+        states[index] = state
+        met = not self._states.is_new(state, self._crashes_left - 1)
+        self.taken[point.at] = replace(
+            taken, states=tuple(states), merged=taken.merged | ({index} if met else set())
+        )
+
+    def _died(self, life: "Life") -> None:
+        """See what a death left.
+
+        Raises:
+            Merged: a state that is followed elsewhere.
+            NotRepeatable: another one than was said.
+        """
+        if self._states is None:
+            return
+        assert life.died_at is not None
+        taken, state = self.taken[life.died_at], self._states.left(self._rest)
+        said = taken.states[taken.index] if taken.states else None
+        if said is None:
+            first = len(self.taken) >= len(self._forced)
+            if first and not self._states.is_new(state, self._crashes_left):
+                self.merged = True
+                raise Merged(str(taken))
+            return
+        try:
+            same(said, state, str(taken))
+        except NotRepeatable as error:
+            self.spoilt = error
+            raise
 
     def _take(self, name: str, options: tuple[str, ...], about: str = "") -> int:
         at = len(self.taken)
@@ -111,8 +191,9 @@ class Run:
                     f"choice {at + 1} was {forced.name} of {forced.options} before and is {name} of {options}"
                 )
                 raise self.spoilt
-            index = forced.index
-        elif name in self._named:
+            self.taken.append(forced)  # with what is known of the states that it leaves
+            return forced.index
+        if name in self._named:
             wanted = self._named.pop(name)
             if wanted not in options:
                 self.spoilt = NotThisPath(f"{name} has no option {wanted}; it has {', '.join(options)}")
@@ -122,12 +203,26 @@ class Run:
         return index
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A call that a process may die at."""
+
+    fate: str
+    at: int = -1
+    """The place among the choices of the run; -1: none had to be made."""
+    first: bool = False
+    """Whether the walk comes to it for the first time."""
+
+
 class Life:
     """What one process has of the world; when it dies, none of it works again."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self.death = asyncio.Event()
+        self.died_at: int | None = None
+        """The choice that it died of."""
+        self._under_way = 0
         self._stuck: set[asyncio.Task[Any]] = set()
 
     async def end(self, *tasks: asyncio.Future[Any]) -> None:
@@ -159,26 +254,40 @@ class Life:
         Raises:
             httpx.ConnectError: the process is dead.
         """
-        fate = await self._begin(about)
-        result = await go()
-        await self._end(fate)
-        return result
+        point = await self._begin(about)
+        try:
+            try:
+                result = await go()
+            except Exception:
+                await self._end(point)
+                raise
+            await self._end(point)
+            return result
+        finally:
+            self._under_way -= 1
 
-    async def _begin(self, about: str) -> str:
+    async def _begin(self, about: str) -> Point:
         if self.dead:
             raise httpx.ConnectError("the process is dead")
-        fate = self._run.fate(about)
-        if fate == _BEFORE:
-            await self._die()
-        return fate
+        point = self._run.point(about)
+        if point.fate == _BEFORE:
+            await self._die(point)
+        if not self._under_way:
+            self._run.tell(point, "before")
+        self._under_way += 1
+        return point
 
-    async def _end(self, fate: str) -> None:
+    async def _end(self, point: Point) -> None:
         if self.dead:  # another call of the process died meanwhile
             await self._hang()
-        if fate == _AFTER:
-            await self._die()
+        if point.fate == _AFTER:
+            await self._die(point)
+        await self._run.settle()
+        if self._under_way == 1:
+            self._run.tell(point, "after")
 
-    async def _die(self) -> None:
+    async def _die(self, point: Point) -> None:
+        self.died_at = point.at
         self.death.set()
         await self._hang()
 
@@ -222,10 +331,17 @@ class _MortalPort:
         if inspect.isasyncgenfunction(value):
 
             async def items(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-                fate = await life._begin(about)  # noqa: SLF001  two halves of one call
-                async for item in value(*args, **kwargs):
-                    yield item
-                await life._end(fate)  # noqa: SLF001
+                point = await life._begin(about)  # noqa: SLF001  two halves of one call
+                try:
+                    async for item in value(*args, **kwargs):
+                        life._under_way -= 1  # noqa: SLF001  it is the process's turn, nothing is sent
+                        try:
+                            yield item
+                        finally:
+                            life._under_way += 1  # noqa: SLF001
+                    await life._end(point)  # noqa: SLF001
+                finally:
+                    life._under_way -= 1  # noqa: SLF001
 
             return items
         if inspect.iscoroutinefunction(value):

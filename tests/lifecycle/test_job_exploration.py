@@ -1,5 +1,7 @@
 """The toy job under every crash, and under every lost answer, of any call it makes."""
 
+from itertools import count
+
 import pytest
 
 from clients.errors import TableUnavailable
@@ -36,10 +38,11 @@ def scenario(*, items: int = 4, faults: int = 0, pad: bytes = b"", save_every: i
             left -= chosen != "answers"
             return chosen
 
-        table, service = MemoryTable(), ToyService(time, items, fate=fate)
+        table, service, unique = MemoryTable(), ToyService(time, items, fate=fate), count(1)
 
         async def process(life: Life) -> None:
-            store = JobStore(life.port(FaultyTable(table, fate), "table"), "dps-1", clock)
+            port = life.port(FaultyTable(table, fate), "table")
+            store = JobStore(port, "dps-1", clock, unique=lambda: f"{next(unique):032x}")
             kinds = [toy_kind(life.port(service, "service"), pad=pad, save_every=save_every)]
             paced, told = rates(clock), Told()
             for _ in range(60):

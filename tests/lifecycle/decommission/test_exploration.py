@@ -13,6 +13,7 @@ from local.explore import Life, Run, Scenario, explore
 from local.switches import Switches
 from tests.lifecycle.decommission.rig import GROUP, TOLD, DecommissionRig
 from tests.lifecycle.enrollments.rig import HUBS, KEYS, WEBHOOK, group
+from tests.lifecycle.explored import Shard, forgetful, in_halves, live, walked
 from tests.lifecycle.purge.rig import Journal
 
 QUICK = replace(TOLD, policy=replace(TOLD.policy, keep_tags=()))
@@ -66,7 +67,7 @@ async def check(rig: DecommissionRig) -> None:
 
 def scenario(switches: Callable[[Run], Switches | None] = lambda _: None) -> Scenario:
     async def run(run: Run) -> None:
-        rig = await built(switches(run))
+        rig = forgetful(await built(switches(run)))
         try:
 
             async def process(life: Life) -> None:
@@ -74,7 +75,7 @@ def scenario(switches: Callable[[Run], Switches | None] = lambda _: None) -> Sce
                 row = await rig.decommission(QUICK, ports=ports)
                 assert row.result["groupDeleted"] is True
 
-            await run.live(process)
+            await live(run, rig, process)
             await check(rig)
         finally:
             await rig.aclose()
@@ -97,13 +98,15 @@ async def test_no_single_crash_loses_a_step_or_repeats_one() -> None:
 
 
 @pytest.mark.soak
-async def test_no_single_crash_under_any_switch_loses_a_step_or_repeats_one() -> None:
-    (await explore(scenario(settled), most_runs=1_000_000)).check()
+@in_halves
+async def test_no_single_crash_under_any_switch_loses_a_step_or_repeats_one(shard: Shard) -> None:
+    await walked(scenario(settled), shard=shard)
 
 
 @pytest.mark.soak
-async def test_no_pair_of_crashes_loses_a_step_or_repeats_one() -> None:
-    (await explore(scenario(), crashes=2, most_runs=1_000_000)).check()
+@in_halves
+async def test_no_pair_of_crashes_loses_a_step_or_repeats_one(shard: Shard) -> None:
+    await walked(scenario(), crashes=2, shard=shard)
 
 
 async def test_no_switch_of_the_services_hurts_a_device() -> None:

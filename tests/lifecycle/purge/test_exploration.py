@@ -15,6 +15,7 @@ from local.explore import Life, Run, Scenario, explore
 from local.hub import migrate
 from local.switches import Switches
 from tests.lifecycle.enrollments.rig import HUBS
+from tests.lifecycle.explored import Shard, forgetful, in_halves, live, walked
 from tests.lifecycle.purge.hub_events import event_grid, note
 from tests.lifecycle.purge.rig import HUB_A, NAME, POLICY, Journal, PurgeRig, aged
 
@@ -62,7 +63,7 @@ async def check(rig: PurgeRig, *, orphan: bool = True) -> None:
 
 def scenario(policy: PurgePolicy = WORLD) -> Scenario:
     async def run(run: Run) -> None:
-        rig = await built()
+        rig = forgetful(await built())
         try:
             await marked(rig)
 
@@ -73,7 +74,7 @@ def scenario(policy: PurgePolicy = WORLD) -> Scenario:
                     ports=rig.ports(life.transport(Journal(rig)), life.port(rig.memory, "table")),
                 )
 
-            await run.live(process)
+            await live(run, rig, process)
             await check(rig)
         finally:
             await rig.aclose()
@@ -88,8 +89,9 @@ async def test_no_single_crash_loses_a_delete_or_repeats_one() -> None:
 
 
 @pytest.mark.soak
-async def test_no_pair_of_crashes_loses_a_delete_or_repeats_one() -> None:
-    (await explore(scenario(), crashes=2, most_runs=100_000)).check()
+@in_halves
+async def test_no_pair_of_crashes_loses_a_delete_or_repeats_one(shard: Shard) -> None:
+    await walked(scenario(), crashes=2, shard=shard)
 
 
 async def test_no_switch_of_the_services_hurts_a_live_device() -> None:

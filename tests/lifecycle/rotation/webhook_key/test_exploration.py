@@ -2,9 +2,11 @@
 
 As for group keys: a read changes nothing, so a death around it leaves what the write before it left. In CI
 each crash around each write is walked where DPS masks URLs, and every combination of the switches without a
-crash; `./run soak` walks crashes around all calls, under all of them, and every pair.
+crash; `./run soak` walks crashes around all calls, under all of them, and every pair, following each state
+that they leave once.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from lifecycle.errors import RotationRefused
 from lifecycle.rotation.webhook_key.row import Stage, consented
 from local.explore import Life, Run, Scenario, explore
 from local.switches import SWITCHES, Switches
+from tests.lifecycle.explored import Shard, forgetful, in_halves, live, walked
 from tests.lifecycle.rotation.webhook_key.invariants import Invariants, Watched
 from tests.lifecycle.rotation.webhook_key.rig import DAY, OLD, SECRET, RollRig
 
@@ -84,19 +87,19 @@ def scenario(
     until_overlap: bool = False,
 ) -> Scenario:
     async def run(run: Run) -> None:
-        rig = RollRig(_switches(run, free, fixed or {}))
-        await rig.furnish()
-        if until_overlap:
-            assert (await rig.to_overlap()).stage is Stage.OVERLAP
-            await rig.pass_time(8 * DAY)
-        invariants = Invariants(rig)
+        rig = forgetful(RollRig(_switches(run, free, fixed or {})))
+        async with contextlib.aclosing(rig):
+            await rig.furnish()
+            if until_overlap:
+                assert (await rig.to_overlap()).stage is Stage.OVERLAP
+                await rig.pass_time(8 * DAY)
+            invariants = Invariants(rig)
 
-        async def live(life: Life) -> None:
-            await process(rig, Hold(life, Watched(rig, invariants), rig, reads))
+            async def one_life(life: Life) -> None:
+                await process(rig, Hold(life, Watched(rig, invariants), rig, reads))
 
-        await run.live(live)
-        invariants.check()
-        await rig.aclose()
+            await live(run, rig, one_life)
+            invariants.check()
 
     return run
 
@@ -158,24 +161,23 @@ def given_up(*, reads: bool, free: set[str], fixed: Mapping[str, Any] | None = N
     """A roll that no device of the canary confirms; it ends there, or dies before, and is given up."""
 
     async def run(run: Run) -> None:
-        rig = RollRig(_switches(run, free, fixed or {}))
-        await rig.furnish()
-        rig.registering = False
-        invariants: list[Invariants] = []
-        found, born = await rig.plan(), []
+        rig = forgetful(RollRig(_switches(run, free, fixed or {})))
+        async with contextlib.aclosing(rig):
+            await rig.furnish()
+            rig.registering = False
+            found, begun = await rig.plan(), False
+            invariants = Invariants(rig)
 
-        async def live(life: Life) -> None:
-            if not invariants:
-                invariants.append(Invariants(rig))
-            hold = Hold(life, Watched(rig, invariants[0]), rig, reads)
-            born.append(life)
-            if len(born) == 1:
-                await rig.roll(hold.transport, hold.table).walk(rig.begin(found))
-            await gives_up(rig, hold)
+            async def one_life(life: Life) -> None:
+                nonlocal begun
+                hold = Hold(life, Watched(rig, invariants), rig, reads)
+                if not begun:
+                    begun = True
+                    await rig.roll(hold.transport, hold.table).walk(rig.begin(found))
+                await gives_up(rig, hold)
 
-        await run.live(live)
-        invariants[0].check()
-        await rig.aclose()
+            await live(run, rig, one_life)
+            invariants.check()
 
     return run
 
@@ -205,23 +207,30 @@ async def test_no_crash_around_a_write_of_a_roll_that_is_given_up_leaves_the_can
 
 
 @pytest.mark.soak
+@in_halves
 @pytest.mark.parametrize("free", [set(), OURS], ids=["plain", "switched"])
-async def test_no_crash_around_any_call_of_a_roll_hurts_under_any_of_its_switches(free: set[str]) -> None:
-    (await explore(scenario(rolls, reads=not free, free=free), most_runs=1_000_000)).check()
+async def test_no_crash_around_any_call_of_a_roll_hurts_under_any_of_its_switches(
+    free: set[str], shard: Shard
+) -> None:
+    await walked(scenario(rolls, reads=not free, free=free), shard=shard)
 
 
 @pytest.mark.soak
+@in_halves
 @pytest.mark.parametrize("fixed", [{}, MASKED], ids=["shown", "masked"])
-async def test_no_pair_of_crashes_of_a_roll_hurts(fixed: dict[str, Any]) -> None:
-    walked = scenario(rolls, reads=False, free=set(), fixed=fixed)
-    (await explore(walked, crashes=2, most_runs=1_000_000)).check()
+async def test_no_pair_of_crashes_of_a_roll_hurts(fixed: dict[str, Any], shard: Shard) -> None:
+    await walked(scenario(rolls, reads=False, free=set(), fixed=fixed), crashes=2, shard=shard)
 
 
 @pytest.mark.soak
-async def test_no_pair_of_crashes_of_a_retirement_or_of_giving_up_hurts() -> None:
+@in_halves
+async def test_no_pair_of_crashes_of_a_retirement_hurts(shard: Shard) -> None:
     free = {"dps.mask_webhook_url_on_get"}
-    for walked in (
-        scenario(retires, reads=False, free=free, until_overlap=True),
-        given_up(reads=False, free=free),
-    ):
-        (await explore(walked, crashes=2, most_runs=1_000_000)).check()
+    walk = scenario(retires, reads=False, free=free, until_overlap=True)
+    await walked(walk, crashes=2, shard=shard)
+
+
+@pytest.mark.soak
+@in_halves
+async def test_no_pair_of_crashes_of_giving_up_hurts(shard: Shard) -> None:
+    await walked(given_up(reads=False, free={"dps.mask_webhook_url_on_get"}), crashes=2, shard=shard)
