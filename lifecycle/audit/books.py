@@ -117,7 +117,7 @@ async def _records(work: Work, books: Ledger) -> bool:
             number, first, skip = number + 1, 0, 0
             run.cursor = [number, 0, 0]
             continue
-        async for at, chunk in work.snapshots.chunks(work.id, kept.name, kept.chunks, first=first):
+        async for at, chunk in work.snapshots.chunks(work.id, kept.name, kept.spans, first=first):
             for place, each in enumerate(chunk):
                 if (at == first and place < skip) or not (each.assigned and each.custom):
                     continue

@@ -5,26 +5,23 @@ queries lag, seen); ids may share a digest. So each suggestion is read: the reco
 registry of its hub. The number of reads is bounded; what is beyond is said not to be evaluated.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from clients.arm import Unknown
 from clients.hubs import HubDevice, HubRow, is_device_id
-from lifecycle.audit import checks, places
+from lifecycle.audit import checks, fenced, places
 from lifecycle.audit.digests import digests
 from lifecycle.audit.evidence import DeviceEvidence, OrphanEvidence, RecordEvidence
 from lifecycle.audit.finding import Source
 from lifecycle.audit.hub_listings import OTHER_HUB, STRANGER, row_of
 from lifecycle.audit.join import AT_HOME, ELSEWHERE, Index
 from lifecycle.audit.listings import about, seconds
-from lifecycle.audit.snapshot import Group, Listed
-from lifecycle.audit.work import Work
+from lifecycle.audit.orphans import BEYOND, READ, gone_groups
+from lifecycle.audit.snapshot import Listed
+from lifecycle.audit.work import CANDIDATES, Work
 from provisioning.hubs import HubKey
 from provisioning.ids import InvalidId, check_known_id
-from provisioning.registrations import Registration, registration_key
-
-BEYOND = "more devices than this run reads one by one"
-READ = (Source.ENROLLMENTS, Source.REGISTRATIONS, Source.HUBS)
+from provisioning.registrations import Registration
 
 
 async def confirm(work: Work) -> bool:
@@ -41,8 +38,8 @@ async def _strangers(work: Work) -> bool:
     run, around = work.run, work.around(*READ)
     row, place = run.cursor or (0, 0)
     # Records of a group that is gone are told of with its name, by `orphans`.
-    unexplained = not await gone_groups(work)
-    while row < run.strangers:
+    unexplained = all(group.lost for group in await gone_groups(work))
+    while row < fenced.total(run.strangers):
         for candidate in (await _candidates(work, row))[place:]:
             if candidate[0] == STRANGER:
                 evidence = await _stranger(work, HubKey(run.hubs[candidate[1]]), row_of(candidate))
@@ -97,7 +94,7 @@ async def _records(work: Work) -> bool:
     number, chunk_number, place = run.cursor or (0, 0, 0)
     while number < len(run.listings):
         kept = run.listings[number]
-        chunks = work.snapshots.chunks(work.id, kept.name, kept.chunks, first=chunk_number, etags=True)
+        chunks = work.snapshots.chunks(work.id, kept.name, kept.spans, first=chunk_number, etags=True)
         async for at, chunk in chunks:
             skip = place if at == chunk_number else 0
             for each in _doubtful(chunk, skip, index, aliases, whole):
@@ -189,93 +186,17 @@ def _can_register(device_id: str) -> bool:
 
 
 async def _candidates(work: Work, number: int) -> list[list[Any]]:
-    row = await work.ports.table.get(places.kept(work.audited.dps, work.id), f"q|{number:06}")
+    ((key, _),) = fenced.windows(CANDIDATES, work.run.strangers, 1, first=number, stop=number + 1)
+    row = await work.ports.table.get(places.kept(work.audited.dps, work.id), key)
     return [] if row is None else places.gathered("q", row.values)
 
 
 async def _others(work: Work) -> dict[str, list[int]]:
     if work.memory.others is None:
         others: dict[str, list[int]] = {}
-        for number in range(work.run.strangers):
+        for number in range(fenced.total(work.run.strangers)):
             for kind, hub, device_id, *_ in await _candidates(work, number):
                 if kind == OTHER_HUB:
                     others.setdefault(device_id.lower(), []).append(hub)
         work.memory.others = others
     return work.memory.others
-
-
-async def orphans(work: Work) -> bool:
-    """Read the records of groups that are gone; whether that is over.
-
-    Only where everything that exists was listed: an id that no listing has may else be in one that did not
-    end. Each run reads so many ids of each group, and the next one goes on from there.
-    """
-    run = work.run
-    if work.lacks(Source.ENROLLMENTS, Source.REGISTRATIONS):
-        return True
-    gone = await gone_groups(work)
-    if not gone:
-        return True
-    index, _ = await digests(work)
-    around = work.around(*READ)
-    most = -(-work.audited.limits.orphans // len(gone))
-    while run.at < len(gone):
-        group = gone[run.at]
-        leg, first, skip = run.cursor or (0, *group.cursor)
-        while leg < 2:
-            async for at, place, each in _ids(work, group, leg, first, skip):
-                if each.id not in index:
-                    key = registration_key(each.id)
-                    record = await _orphan(work, group, each.id, most, (at, place + 1))
-                    if record is None:
-                        run.dead.setdefault(group.key, []).append(key)
-                    else:
-                        told = None if isinstance(record, Unknown) else record
-                        work.note(checks.orphan(OrphanEvidence(key, group.group, told), around))
-                run.cursor = [leg, at, place + 1]
-                if not await work.saved_if_due():
-                    return False
-            leg, first, skip = leg + 1, 0, 0
-        run.at, run.cursor = run.at + 1, []
-        if not await work.saved_if_due():
-            return False
-    return True
-
-
-async def gone_groups(work: Work) -> list[Group]:
-    """Groups that were listed once and are not there any more, in order."""
-    there = {kept.key for kept in work.run.listings}
-    return [group for group in await work.snapshots.groups() if group.key not in there]
-
-
-async def _ids(
-    work: Work, group: Group, leg: int, first: int, skip: int
-) -> AsyncIterator[tuple[int, int, Listed]]:
-    """The ids of a group from a place on: first those behind where the last run ended, then those before."""
-    end_chunk, end_place = group.cursor
-    count = group.chunks if leg == 0 else min(group.chunks, end_chunk + 1)
-    async for at, chunk in work.snapshots.chunks(group.run, group.listing, count, first=first):
-        for place, each in enumerate(chunk):
-            if at == first and place < skip:
-                continue
-            if leg == 1 and (at, place) >= (end_chunk, end_place):
-                return
-            yield at, place, each
-
-
-async def _orphan(
-    work: Work, group: Group, registration_id: str, most: int, after: tuple[int, int]
-) -> Registration | Unknown | None:
-    """A record that is left of a group; None: DPS has none of that id."""
-    run = work.run
-    asked = run.notes.get(f"orphans:{group.key}", 0)
-    if asked >= most:
-        return Unknown(BEYOND)
-    run.notes[f"orphans:{group.key}"] = asked + 1
-    run.cursors[group.key] = list(after)
-    record = await work.read(work.dps.registrations.get(registration_id))
-    if isinstance(record, Registration):
-        updated = seconds(record)
-        if not updated or updated >= int(work.started.timestamp()):
-            return Unknown("the device registered anew while the audit ran")
-    return record

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from lifecycle.audit import marks, places
 from lifecycle.audit.join import Index, fill
 from lifecycle.audit.snapshot import Listed
+from lifecycle.audit.state import Kept
 from lifecycle.audit.work import Work
 from lifecycle.errors import RunLost
 
@@ -22,7 +23,7 @@ async def digests(work: Work) -> tuple[Index, Index]:
     index, aliases = work.empty_indexes()
     numbers = work.hub_numbers
     for kept in run.listings:
-        async for chunk in _all(work, kept.name, kept.chunks, kept.ids):
+        async for chunk in _all(work, kept):
             fill(index, aliases, numbers, chunk)
     if run.marks:
         partition = places.kept(work.audited.dps, work.id)
@@ -33,18 +34,18 @@ async def digests(work: Work) -> tuple[Index, Index]:
     return index, aliases
 
 
-async def _all(work: Work, name: str, chunks: int, ids: int) -> AsyncIterator[list[Listed]]:
+async def _all(work: Work, kept: Kept) -> AsyncIterator[list[Listed]]:
     """Every chunk of a listing of this run.
 
     Raises:
         RunLost: some are gone: whatever is not in the digests would look like a stranger, or an orphan.
     """
     read = 0
-    async for _, chunk in work.snapshots.chunks(work.id, name, chunks):
+    async for _, chunk in work.snapshots.chunks(work.id, kept.name, kept.spans):
         read += len(chunk)
         yield chunk
-    if read != ids:
+    if read != kept.ids:
         raise RunLost(
-            f"{read:,} of {ids:,} ids that this run listed are left in the audit's table: somebody deleted "
-            "rows; begin a new run"
+            f"{read:,} of {kept.ids:,} ids that this run listed are left in the audit's table: somebody "
+            "deleted rows; begin a new run"
         )

@@ -4,19 +4,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from clients.hubs import HubStatistics
-from lifecycle.audit import checks, marks
+from lifecycle.audit import checks, fenced, marks, places
 from lifecycle.audit.checks import quotas
-from lifecycle.audit.confirm import READ, gone_groups
-from lifecycle.audit.digests import digests
 from lifecycle.audit.evidence import Around, Counts, OperationEvidence
 from lifecycle.audit.finding import NotEvaluated, Source
+from lifecycle.audit.orphans import READ, gone_ids, shrink
 from lifecycle.audit.report import CertificateEnd, HubLoad, Quota, Run
-from lifecycle.audit.runs import Figures, Stored, kept_key
-from lifecycle.audit.snapshot import Group
-from lifecycle.audit.work import Work
+from lifecycle.audit.runs import KEPT, Figures, Stored
+from lifecycle.audit.snapshot import INDIVIDUALS, Group
+from lifecycle.audit.state import Kept
+from lifecycle.audit.work import CANDIDATES, Work
 from lifecycle.jobs import history
 from provisioning.hubs import HubKey
-from provisioning.registrations import registration_key
 
 GROWTH_DAYS = 30
 """Growth is reckoned from the oldest run that is at most so old."""
@@ -65,45 +64,31 @@ async def _drop_unknown(work: Work) -> None:
 
 
 async def _commit(work: Work) -> None:
-    """Put each whole listing of a group in place of the one before; take off what is left of none."""
-    run = work.run
-    gone = [] if work.lacks(Source.ENROLLMENTS, Source.REGISTRATIONS) else await gone_groups(work)
+    """Put each whole listing in place of the one before; take off what is left of what is gone.
+
+    What this run missed is put aside before the listing that it was in goes.
+    """
+    gone = await gone_ids(work)
     there = {each.key: each for each in await work.snapshots.groups()}
-    for kept in run.listings:
-        before = there.get(kept.key)
-        newer = before is not None and before.listed_at > work.started
-        if kept.key and kept.whole and not newer:
-            await work.snapshots.put(
-                Group(kept.key, kept.group, work.id, kept.name, kept.chunks, kept.ids, work.started)
-            )
-            if before is not None and before.run != work.id:
-                await work.snapshots.drop_listing(before.run, before.listing, before.chunks)
     for group in gone:
-        await _shrink(work, group)
+        await shrink(work, group)
+    for kept in work.run.listings:
+        if kept.key != INDIVIDUALS:
+            await _put(work, kept, there.get(kept.key))
+        elif not work.lacks(Source.ENROLLMENTS, Source.REGISTRATIONS):  # else nobody looked what is missing
+            await _put(work, kept, await work.snapshots.individuals())
 
 
-async def _shrink(work: Work, group: Group) -> None:
-    """Take out of a gone group the ids that have no record any more, or are listed elsewhere now."""
-    index, _ = await digests(work)
-    dead = set(work.run.dead.get(group.key, ()))
-    cursor_chunk, cursor_place = work.run.cursors.get(group.key, list(group.cursor))
-    moved_place, left = 0, 0
-    async for number, chunk in work.snapshots.chunks(group.run, group.listing, group.chunks, etags=True):
-        stay = [registration_key(each.id) not in dead and each.id not in index for each in chunk]
-        survivors = [each for each, stays in zip(chunk, stay, strict=True) if stays]
-        if number == cursor_chunk:
-            moved_place = sum(stay[:cursor_place])
-        left += len(survivors)
-        if not survivors:
-            await work.snapshots.drop(group.run, group.listing, number)
-        elif len(survivors) < len(chunk):
-            await work.snapshots.write(group.run, group.listing, number, survivors)
-    if not left:
-        await work.snapshots.forget(group)
+async def _put(work: Work, kept: Kept, before: Group | None) -> None:
+    newer = before is not None and before.listed_at > work.started
+    if not kept.key or not kept.whole or newer or (before is not None and before.run == work.id):
         return
-    since = group.gone_since or work.started
-    cursor = (cursor_chunk, moved_place)
-    await work.snapshots.put(replace(group, ids=left, cursor=cursor, gone_since=since))
+    etag = None if before is None else before.etag
+    await work.snapshots.put(
+        Group(kept.key, kept.group, work.id, kept.name, kept.spans, kept.ids, work.started, etag=etag)
+    )
+    if before is not None:
+        await work.snapshots.drop_listing(before.run, before.listing, before.spans)
 
 
 async def _write(work: Work) -> None:
@@ -138,7 +123,7 @@ async def _write(work: Work) -> None:
     )
     notes = {name: count for name, count in run.notes.items() if ":" not in name}
     figures = Figures(_figures(work, counts, around), counts.growth, run.calls, notes)
-    await work.store.put(Stored(told, figures))
+    await work.store.end(Stored(told, figures))
 
 
 async def _tidy(work: Work) -> None:
@@ -146,15 +131,14 @@ async def _tidy(work: Work) -> None:
     told = await work.store.run(work.id)
     if told is not None and work.ports.announce is not None:
         await work.ports.announce(told)
-    needed: dict[str, set[str]] = {}
-    for group in await work.snapshots.groups():
-        needed.setdefault(group.run, set()).add(group.listing)
+    # In this order: whatever begins from now on, while this worker may be frozen, is not among them.
+    runs = [each.run async for each in work.store.all(10 * work.audited.keep + UNENDED_RUNS)]
+    needed = await work.snapshots.needed()
     jobs = work.ports.jobs
     # A run that was stopped or blocked may be resumed: its rows are its memory.
     alive = {job.id for job in (await jobs.current()).jobs} if jobs is not None else set()
     ended = 0
-    async for each in work.store.all(10 * work.audited.keep + UNENDED_RUNS):
-        run = each.run
+    for run in runs:
         over = run.ended is not None or (jobs is not None and run.id not in alive)
         ended += run.ended is not None
         if not over:
@@ -171,13 +155,13 @@ async def _tidy(work: Work) -> None:
 async def _sweep_own(work: Work, needed: set[str]) -> None:
     """Delete what this run was made of, by its names: to read all of it again would take its whole size."""
     run = work.run
-    for kept in (*run.listings, *run.hub_listings):
+    for kept in (*run.listings, *run.hub_listings, *([] if run.lost is None else [run.lost])):
         if kept.name not in needed:
-            await work.snapshots.drop_listing(work.id, kept.name, kept.chunks)
-    candidates = [f"q|{number:06}" for number in range(run.strangers)]
-    marked = [marks.key(number) for number in range(run.marks)]
-    found = [kept_key(number) for number in range(run.found_rows)]
-    await work.snapshots.drop_rows(work.id, ["a", *candidates, *marked, *found])
+            await work.snapshots.drop_listing(work.id, kept.name, kept.spans)
+    candidates = fenced.keys(CANDIDATES, run.strangers)
+    marked = fenced.keys(marks.PREFIX, run.marks)
+    found = fenced.keys(KEPT, run.found_rows)
+    await work.snapshots.drop_rows(work.id, [places.settled(run.settled), *candidates, *marked, *found])
 
 
 async def final(work: Work) -> Around:

@@ -278,11 +278,13 @@ class OrphanEvidence:
         registration: of whom.
         group: it was listed under once; "" if under none that is known.
         record: as read by its id; None: it was not read.
+        individual: whether an earlier audit listed an individual enrollment of its id.
     """
 
     registration: RegistrationKey
     group: str
     record: Registration | None
+    individual: bool = False
 
     @property
     def resource(self) -> str:

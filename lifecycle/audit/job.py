@@ -15,7 +15,7 @@ from clients.ports import Row
 from lifecycle.audit import around as surroundings
 from lifecycle.audit import asked, places
 from lifecycle.audit.books import ledger
-from lifecycle.audit.confirm import confirm, orphans
+from lifecycle.audit.confirm import confirm
 from lifecycle.audit.ending import end
 from lifecycle.audit.evidence import Thresholds
 from lifecycle.audit.finding import Source
@@ -23,6 +23,7 @@ from lifecycle.audit.hub_listings import hubs
 from lifecycle.audit.join import UNLISTED
 from lifecycle.audit.listings import groups, individuals, registrations
 from lifecycle.audit.memory import Memory
+from lifecycle.audit.orphans import orphans, vanished
 from lifecycle.audit.ports import Audited, Ports
 from lifecycle.audit.report import Run as Told
 from lifecycle.audit.runs import RunStore, Stored
@@ -79,7 +80,7 @@ class Audit:
             replace(self._audited, thresholds=thresholds),
             run,
             memory,
-            values=await self._values(slice_.job.id),
+            values=await self._values(slice_.job.id, run.settled),
             policy=policy,
         )
         version = None if work.values is None else work.values["policy"]
@@ -103,9 +104,11 @@ class Audit:
                 return memory
         return Memory()
 
-    async def _values(self, run: str) -> dict[str, Any] | None:
+    async def _values(self, run: str, settled: str) -> dict[str, Any] | None:
         """What `settle` kept; None before it, and once the run's rows are tidied away."""
-        row = await self._ports.table.get(places.kept(self._audited.dps, run), "a")
+        if not settled:
+            return None
+        row = await self._ports.table.get(places.kept(self._audited.dps, run), places.settled(settled))
         return None if row is None else places.gathered("a", row.values)
 
 
@@ -124,7 +127,8 @@ async def settle(work: Work) -> bool:
     policy = None if work.policy is None else work.policy.version
     work.values = surroundings.kept(page, certificates, fleet, policy)
     partition = places.kept(audited.dps, work.id)
-    await ports.table.put(Row(partition, "a", places.spread("a", work.values)))
+    await ports.table.put(Row(partition, places.settled(work.mark), places.spread("a", work.values)))
+    run.settled = work.mark
     linked: Iterable[str] = work.around().linked or ()
     run.hubs = list(dict.fromkeys([*linked, *audited.hubs]))[:UNLISTED]
     store = RunStore(ports.table, audited.dps)
@@ -135,7 +139,7 @@ async def settle(work: Work) -> bool:
     if most:
         of = earlier[0].figures.counts.get("individual_enrollments", 0) if earlier else 0
         run.sample_every = max(1, of // most)
-    await store.put(Stored(Told(work.id, audited.dps, work.started, by=work.slice.job.by)))
+    await store.begin(Stored(Told(work.id, audited.dps, work.started, by=work.slice.job.by)))
     ports.telemetry.event("audit_began", dps=audited.dps, run=work.id, hubs=len(run.hubs))
     return True
 
@@ -149,6 +153,7 @@ _PHASES: Mapping[str, Phase] = {
     "registrations": registrations,
     "hubs": hubs,
     "confirm": confirm,
+    "vanished": vanished,
     "orphans": orphans,
     "ledger": ledger,
     "end": end,

@@ -8,7 +8,7 @@ from clients.dps import Page
 from lifecycle.audit import checks, key_quality, webhook_address
 from lifecycle.audit.evidence import Around, Counts, EnrollmentEvidence, RecordEvidence
 from lifecycle.audit.finding import Outcome, Source
-from lifecycle.audit.snapshot import Listed, group_key
+from lifecycle.audit.snapshot import INDIVIDUALS, Listed, group_key
 from lifecycle.audit.state import GroupKnown, Kept, Place
 from lifecycle.audit.webhook_asking import PAGE_SECONDS, ask_group, ask_individual
 from lifecycle.audit.work import PASSING, REFUSED, Work
@@ -26,7 +26,6 @@ ENROLLMENTS_PAGE = 250
 RECORDS_PAGE = 1_000
 """Records asked for at once: they are small. How many DPS gives is not known; each page is one operation."""
 
-INDIVIDUALS = "i"
 NOT_YET = Unknown("hubs are listed after DPS")
 _BARE = ("enrollmentGroupId", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "provisioningStatus")
 _SETTLED = (Source.ENROLLMENTS, Source.KEYS)
@@ -164,10 +163,11 @@ async def individuals(work: Work) -> bool:
             work.list(_listed_individual(enrollment, record))
 
     kept = await work.listing(
-        INDIVIDUALS,
+        "i",
         Source.ENROLLMENTS,
         lambda start: work.dps.individuals.pages(start=start, size=ENROLLMENTS_PAGE),
         take,
+        key=INDIVIDUALS,
     )
     if kept is None:
         return False

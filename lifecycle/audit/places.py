@@ -4,7 +4,8 @@ Partitions, one set per DPS (its name knows no case):
 
     DPS|audit|runs              one row per run, newest first: its summary
     DPS|audit|findings|RUN      the findings of a run that ended: by check, many in a row, in their order
-    DPS|audit|groups            one row per group that was ever listed to its end: which run holds its ids
+    DPS|audit|groups            one row per group that was ever listed to its end: which run holds its ids;
+                                one of the individual enrollments, and one of those that each run missed
     DPS|audit|kept|RUN          what a run is made of: ids in chunks, findings as they come, candidates
 
 A run is named by its job's id.
@@ -48,6 +49,11 @@ def groups(dps: str) -> str:
 def kept(dps: str, run: str) -> str:
     """The partition of what a run is made of."""
     return f"{dps.lower()}|audit|kept|{run}"
+
+
+def settled(by: str) -> str:
+    """The key of what is the same for every check of a run, as the lease of that mark read it."""
+    return f"a|{by}"
 
 
 def field(text: str) -> str:

@@ -50,7 +50,8 @@ class Limits:
     Attributes:
         rows: findings of one check that are kept as rows; the others are counted.
         reads: ids that are read one by one to confirm what listings only suggest, each at DPS and at a hub.
-        orphans: ids of deleted groups that are read one by one; each run goes on where the last one ended.
+        orphans: ids of deleted groups and individual enrollments that are read one by one; each run goes on
+            where the last one ended.
         strangers: devices without a record that are kept for that.
         added: rows added to the ledger.
         webhooks: URLs called for individual enrollments, beside those of the groups.

@@ -13,9 +13,9 @@ async def forget_old_runs(
 ) -> int:
     """Delete the findings and rows of ended runs but the newest, for at most about `seconds`.
 
-    A run whose listing is some group's last stays: it is the only way to the records of a group that is gone.
-    So does one that has not ended, which may be resumed. Each run begins with this itself; this is for runs
-    that do not come, and for a number that was lowered.
+    A run whose listing is the last of something stays: it is the only way to the records of what is gone. So
+    does one that has not ended, which may be resumed. Each run begins with this itself; this is for runs that
+    do not come, and for a number that was lowered.
 
     Args:
         table: the audit's.
@@ -34,7 +34,7 @@ async def forget_old_runs(
     store, snapshots = RunStore(table, dps), Snapshots(table, dps)
     until = clock.monotonic() + seconds
     ended = [each.run async for each in store.all(MOST) if each.run.ended is not None]
-    needed = {group.run for group in await snapshots.groups()}
+    needed = await snapshots.needed()
     forgotten = 0
     for run in ended[keep:]:
         if clock.monotonic() >= until:

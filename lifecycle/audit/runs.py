@@ -2,7 +2,7 @@
 
 A run's row is there from its start; its findings are complete once `ended` is set, and only then is it in
 `runs`. While it runs, findings are kept as they come, many in a row of a number that the checkpoint counts:
-a slice that died and is done again writes those rows anew, and whatever lies beyond the count is not read. At
+a slice that died and is done again writes rows of its own, and what no checkpoint counts is not read. At
 the end they are put in order (report.identity), nothing twice: one check's findings of a run are one range of
 rows. Of each check a run keeps a bounded number and counts the others. Nothing in a row is secret; texts may
 be hostile.
@@ -14,15 +14,19 @@ from datetime import datetime
 from typing import Any
 
 from clients.ports import Row, Scalar, Table
-from lifecycle.audit import places
+from lifecycle.audit import fenced, places
 from lifecycle.audit.finding import Finding, NotEvaluated, Severity, Source
 from lifecycle.audit.report import CertificateEnd, HubLoad, Quota, Run, identity, identity_of
+from lifecycle.errors import LeaseLost
 
 ROW = 200
 """Findings of a row, at most."""
 
 ROW_BYTES = 800_000
 """JSON of a row's findings, at most, unless one alone is longer: 14 columns of 64 KiB hold that."""
+
+KEPT = "f"
+"""Begins the keys of rows of findings as they came."""
 
 WINDOW = 50
 """Rows of findings as they came that are read by one call."""
@@ -120,34 +124,57 @@ class RunStore:
             if count == most:
                 return
 
-    async def put(self, stored: Stored) -> None:
-        """Write a run's row, in place of the one before.
+    async def begin(self, stored: Stored) -> None:
+        """Write the row of a run that begins, unless it is there.
 
         Raises:
             TableUnavailable: it may have happened; the same again is safe.
         """
-        await self._table.put(Row(places.runs(self.dps), _run_key(stored.run), _columns(stored)))
+        await self._table.insert(Row(places.runs(self.dps), _run_key(stored.run), _columns(stored)))
 
-    async def keep(self, run: str, number: int, found: Sequence[Finding]) -> int:
-        """Keep findings as they come, in rows from this number on; the number after the last of them.
+    async def end(self, stored: Stored) -> None:
+        """Write what a run came to. It ends once: what an earlier try wrote stays.
 
         Raises:
-            TableUnavailable: some may have been written; the same again is safe.
+            LeaseLost: another worker has just ended it.
+            TableUnavailable: it may have happened; the same again is safe.
+        """
+        partition, key = places.runs(self.dps), _run_key(stored.run)
+        there = await self._table.get(partition, key)
+        if there is None:
+            receipt = await self._table.insert(Row(partition, key, _columns(stored)))
+        elif places.moment(there, "ended") is None:
+            receipt = await self._table.replace(Row(partition, key, _columns(stored), there.etag))
+        else:
+            return
+        if receipt.outcome != "written":
+            raise LeaseLost(f"another worker has ended the audit {stored.run.id}")
+
+    async def keep(self, run: str, spans: fenced.Spans, by: str, found: Sequence[Finding]) -> None:
+        """Keep findings as they come, in further rows.
+
+        Args:
+            run: which.
+            spans: the rows so far; these are counted in.
+            by: the mark of the lease that writes.
+            found: the findings.
+
+        Raises:
+            TableUnavailable: some may have been written; none counts before a checkpoint says so.
         """
         for text in _texts(map(_body, found)):
-            row = Row(places.kept(self.dps, run), kept_key(number), places.spread_text("f", text))
-            await self._table.put(row)
-            number += 1
-        return number
+            key = fenced.key(KEPT, by, fenced.total(spans))
+            await self._table.put(Row(places.kept(self.dps, run), key, places.spread_text("f", text)))
+            fenced.add(spans, by)
 
     async def settle(
-        self, run: str, rows: int, checks: Mapping[str, int], at_once: int = AT_ONCE
+        self, run: str, rows: fenced.Spans, checks: Mapping[str, int], at_once: int = AT_ONCE
     ) -> dict[str, int]:
         """Put what was kept in order, for readers; how many findings of each check that are.
 
         Args:
             run: which.
-            rows: how many were kept.
+            rows: those that were kept.
             checks: those that count, each with how many findings it has at most.
             at_once: findings in memory, where a check alone has not more.
 
@@ -172,10 +199,9 @@ class RunStore:
         """
         await self._write(run, {identity(each): _body(each) for each in found})
 
-    async def _kept(self, run: str, rows: int) -> AsyncIterator[Mapping[str, Any]]:
-        for start in range(0, rows, WINDOW):
-            stop = kept_key(min(start + WINDOW, rows))
-            async for row in self._table.scan(places.kept(self.dps, run), start=kept_key(start), stop=stop):
+    async def _kept(self, run: str, rows: fenced.Spans) -> AsyncIterator[Mapping[str, Any]]:
+        for start, stop in fenced.windows(KEPT, rows, WINDOW):
+            async for row in self._table.scan(places.kept(self.dps, run), start=start, stop=stop):
                 for body in places.gathered("f", row.values):
                     yield body
 
@@ -201,11 +227,6 @@ class RunStore:
         for key in keys:
             await self._table.delete(Row(partition, key))
         await self._table.delete(Row(places.runs(self.dps), _run_key(run)))
-
-
-def kept_key(number: int) -> str:
-    """The key of a row of findings as they came."""
-    return f"f|{number:06}"
 
 
 def _at_once(checks: Mapping[str, int], most: int) -> Iterator[set[str]]:

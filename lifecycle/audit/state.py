@@ -4,7 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-PHASES = ("settle", "groups", "individuals", "registrations", "hubs", "confirm", "orphans", "ledger", "end")
+from lifecycle.audit.fenced import Spans
+
+PHASES = (
+    "settle",
+    "groups",
+    "individuals",
+    "registrations",
+    "hubs",
+    "confirm",
+    "vanished",
+    "orphans",
+    "ledger",
+    "end",
+)
 """In order. Hubs come after DPS, so that a device that registers meanwhile is not missed at DPS."""
 
 
@@ -28,7 +41,7 @@ class Place:
     Attributes:
         name: of its chunks.
         start: continuation of the next page; None: the first.
-        chunks: written so far.
+        spans: chunks written so far.
         ids: in them.
         restarts: how often it began anew because a continuation was refused.
         failures: slices in a row that a service's fault ended without a page.
@@ -40,7 +53,7 @@ class Place:
 
     name: str
     start: str | None = None
-    chunks: int = 0
+    spans: Spans = field(default_factory=list)
     ids: int = 0
     restarts: int = 0
     failures: int = 0
@@ -56,9 +69,9 @@ class Kept:
 
     Attributes:
         name: of its chunks.
-        key: of the group's row; "" of other listings.
+        key: of the row of its last whole listing (lifecycle.audit.snapshot.Group); "" if none is kept.
         group: id; "" of other listings.
-        chunks: how many.
+        spans: the chunks.
         ids: in them.
         whole: whether it came to its end.
         records: of individual enrollments, those whose device has a record.
@@ -68,7 +81,7 @@ class Kept:
     name: str
     key: str
     group: str
-    chunks: int
+    spans: Spans
     ids: int
     whole: bool
     records: int = 0
@@ -107,14 +120,16 @@ class Run:
         counts: symmetric_groups, x509_groups, individual_enrollments, registrations.
         calls: by service.
         notes: plain figures, see runs.Figures.
+        settled: the mark of the lease that read what is the same for every check; "" before.
         strangers: rows of candidates that hubs' listings gave.
         strangers_kept: candidates in them.
         found_rows: rows of findings as they came.
         stays: how often reading the groups and their keys began.
         read: ids read one by one so far.
+        lost: ids of individual enrollments that the last run listed and this one does not; None: none yet.
         dead: row of a gone group -> ids that DPS has no record of any more.
         cursors: row of a gone group -> where the next run goes on.
-        marks: rows that hold the index's marks; 0: none were written.
+        marks: rows that hold the index's marks.
         policies: versions that decided lately.
         gaps: answers since the last run that the ledger does not have.
         unconfirmed: answers that no record confirms, of devices without a record.
@@ -138,14 +153,16 @@ class Run:
     counts: dict[str, int] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
-    strangers: int = 0
+    settled: str = ""
+    strangers: Spans = field(default_factory=list)
     strangers_kept: int = 0
-    found_rows: int = 0
+    found_rows: Spans = field(default_factory=list)
     stays: int = 0
     read: int = 0
+    lost: Kept | None = None
     dead: dict[str, list[str]] = field(default_factory=dict)
     cursors: dict[str, list[int]] = field(default_factory=dict)
-    marks: int = 0
+    marks: Spans = field(default_factory=list)
     policies: list[str] = field(default_factory=list)
     gaps: int = 0
     unconfirmed: int = 0
@@ -166,9 +183,10 @@ class Run:
     def of(cls, value: Mapping[str, Any]) -> "Run":
         """The run of a checkpoint."""
         rest = dict(value)
-        place = rest.pop("place")
+        place, lost = rest.pop("place"), rest.pop("lost")
         return cls(
             place=Place(**place) if place else None,
+            lost=Kept(**lost) if lost else None,
             groups=[GroupKnown(**each) for each in rest.pop("groups")],
             listings=[Kept(**each) for each in rest.pop("listings")],
             hub_listings=[Kept(**each) for each in rest.pop("hub_listings")],

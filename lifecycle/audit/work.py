@@ -1,8 +1,8 @@
 """One slice's hands: what it found, what it read, where it is, and how all of that is saved.
 
-Rows are written before the checkpoint that counts them, under keys that the same step makes again. So a
-slice that dies anywhere leaves at most rows that the next one writes once more; what is read back is what a
-checkpoint counts.
+Rows are written before the checkpoint that counts them, under keys that no other lease writes. So a slice
+that dies anywhere, or is frozen and wakes up late, leaves at most rows that nobody reads; what is read back
+is what a checkpoint counts.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from clients.hubs import HubClient, HubShares
 from clients.ports import RateShare, Row
 from clients.wording import plain as plain_text
 from lifecycle.audit import around as surroundings
-from lifecycle.audit import marks, places
+from lifecycle.audit import fenced, marks, places
 from lifecycle.audit.evidence import Around, Complete
 from lifecycle.audit.finding import Finding, Outcome, Source
 from lifecycle.audit.join import UNLISTED, Index, fill
@@ -50,8 +50,18 @@ REFUSED = (ServiceError, NoCredential, NotSendable)
 WRITES = 100
 """Rows of the ledger written between two checkpoints, at most: what a death may have to be done again."""
 
+CANDIDATES = "q"
+"""Begins the keys of rows of candidates."""
+
 FLUSH = 200
 """Findings that are held in memory, about."""
+
+TURNS = 10
+"""Turns of the event loop that go to sending for the next page before the last one is looked at.
+
+Looking at a page awaits nothing, so without them the next one would be sent for behind it only: a service
+makes it meanwhile, which takes about as long (a request goes out within 3 turns, measured).
+"""
 
 
 class PageLike(Protocol):
@@ -87,6 +97,8 @@ class Work:
         self.values = values
         self.policy = policy
         self.id = slice_.job.id
+        self.mark = fenced.mark(slice_.job.epoch)
+        """Of this slice's lease, in the keys of the rows that it numbers."""
         self.store = RunStore(ports.table, audited.dps)
         self.snapshots = Snapshots(ports.table, audited.dps)
         self.pause = 0.0
@@ -184,16 +196,25 @@ class Work:
         """
         await self.write_ids(all_of_them=True)
         await self.flush()
-        index, aliases = self.memory.index, self.memory.aliases
-        if self.marked and index is not None and aliases is not None:
-            partition = places.kept(self.audited.dps, self.id)
-            self.run.marks = await marks.write(self.ports.table, partition, index.marks() + aliases.marks())
-            self.marked = False
+        replaced = await self._write_marks()
         checkpoint = self.run.to_json()
         await self.slice.save(checkpoint, Progress(self.run.notes.get("ids", 0), unit="ids"))
         self.memory.saved = checkpoint
+        await self.snapshots.drop_rows(self.id, replaced)
         self._saved_at = self.ports.clock.monotonic()
         self.writes = 0
+
+    async def _write_marks(self) -> list[str]:
+        """Write the index's marks, if there are new ones; the keys of another lease's rows that held them."""
+        index, aliases = self.memory.index, self.memory.aliases
+        if not self.marked or index is None or aliases is None:
+            return []
+        before = self.run.marks
+        partition = places.kept(self.audited.dps, self.id)
+        rows = await marks.write(self.ports.table, partition, self.mark, index.marks() + aliases.marks())
+        self.run.marks = [[self.mark, rows]]
+        self.marked = False
+        return [each for each in fenced.keys(marks.PREFIX, before) if each.split("|")[1] != self.mark]
 
     def save_is_due(self) -> bool:
         """Whether the next `saved_if_due` saves."""
@@ -211,19 +232,19 @@ class Work:
         """Write the findings and the candidates that are held."""
         run = self.run
         if self._found:
-            run.found_rows = await self.store.keep(self.id, run.found_rows, self._found)
+            await self.store.keep(self.id, run.found_rows, self.mark, self._found)
             self._found = []
         if self.candidates:
             partition = places.kept(self.audited.dps, self.id)
-            columns = places.spread("q", self.candidates)
-            await self.ports.table.put(Row(partition, f"q|{run.strangers:06}", columns))
-            run.strangers += 1
+            key = fenced.key(CANDIDATES, self.mark, fenced.total(run.strangers))
+            await self.ports.table.put(Row(partition, key, places.spread("q", self.candidates)))
+            fenced.add(run.strangers, self.mark)
             self.candidates = []
 
     def forget_found(self) -> None:
         """Take back everything that was found in this run."""
         self.run.tally = Tally()
-        self.run.found_rows = 0
+        self.run.found_rows = []
         self._found = []
 
     def passed(self, ids: int) -> None:
@@ -253,10 +274,11 @@ class Work:
         place = self.run.place
         while self._ids and place is not None and (all_of_them or len(self._ids) >= CHUNK):
             part, self._ids = self._ids[:LONGEST_CHUNK], self._ids[LONGEST_CHUNK:]
-            await self.snapshots.write(self.id, place.name, place.chunks, part)
+            number = fenced.total(place.spans)
+            await self.snapshots.write(self.id, place.name, self.mark, number, part)
             if self.memory.index is not None and self.memory.aliases is not None:
                 fill(self.memory.index, self.memory.aliases, self.hub_numbers, part)
-            place.chunks += 1
+            fenced.add(place.spans, self.mark)
             place.ids += len(part)
             self.run.count("ids", len(part))
 
@@ -297,7 +319,7 @@ class Work:
             if not problem:
                 return None
         await self.write_ids(all_of_them=True)
-        kept = Kept(name, key, group, place.chunks, place.ids, not problem, place.records, place.custom)
+        kept = Kept(name, key, group, place.spans, place.ids, not problem, place.records, place.custom)
         if problem:
             run.count("listings_given_up")
             self.lacking(source, f"{group or name}: {problem}" if group else problem)
@@ -339,6 +361,8 @@ class Work:
                 up = self.slice.time_left() <= 0
                 more = page.continuation is not None and not up
                 asked = asyncio.ensure_future(_next(pages)) if more else None
+                for _ in range(TURNS if more else 0):
+                    await asyncio.sleep(0)
                 yield page, up
                 del page
         finally:
@@ -358,8 +382,8 @@ class Work:
             self.run.count("ids", -place.ids)
             self.run.count("restarts")
             self.run.tally = Tally(**place.before["tally"])
-            self.run.strangers, self.run.strangers_kept = place.before["strangers"]
-            self.run.found_rows = place.before["found_rows"]
+            self.run.strangers, self.run.strangers_kept = plain(place.before["strangers"])
+            self.run.found_rows = plain(place.before["found_rows"])
             self.run.place = Place(place.name, restarts=place.restarts + 1, before=self._before())
             self.memory.others = None
             if self.run.phase != "hubs":  # a device that was seen at its hub has been there
@@ -376,8 +400,8 @@ class Work:
     def _before(self) -> dict[str, Any]:
         return {
             "tally": plain(self.run.tally),
-            "strangers": [self.run.strangers, self.run.strangers_kept],
-            "found_rows": self.run.found_rows,
+            "strangers": plain([self.run.strangers, self.run.strangers_kept]),
+            "found_rows": plain(self.run.found_rows),
         }
 
     async def read(self, asked: Awaitable[T]) -> T | Unknown:

@@ -27,7 +27,7 @@ from clients.clock import SystemClock
 from clients.connections import Connections
 from clients.dps import API_VERSION, DpsClient
 from clients.hubs import HUB_API_VERSION, HubClient, HubShares
-from clients.pacing import PacedShare, UnpacedShare
+from clients.pacing import PacedShare
 from clients.ports import Change, RateShare, Table
 from clients.tables import TableAccount
 from lifecycle.audit.job import KIND, Audit
@@ -191,7 +191,7 @@ def _tables(ready: dict[str, Any], connections: Connections) -> Callable[[str], 
 
 
 async def bare_loop(ready: dict[str, Any]) -> dict[str, Any]:
-    """The least that reads it all: fetch, decode, follow; and the ledger's rows by the same SDK."""
+    """The least that reads it all: fetch, decode, follow; and the ledger's rows by the app's own client."""
     import httpx
 
     trust = ssl.create_default_context(cafile=ready["ca"])
@@ -249,12 +249,23 @@ async def bare_loop(ready: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, "calls": fewest, "items": items, "rows": rows, "peak_mb": peak_mb()}
 
 
+class Unpaced(PacedShare):
+    """A share of everything."""
+
+    @property
+    def wait(self) -> float:
+        return 0.0
+
+    async def call(self) -> None:
+        """Return at once."""
+
+
 class Lifted(Rates):
     """No rates."""
 
     def share(self, kind: str, rate: Rate, hub: str = "") -> PacedShare:
         del kind, rate, hub
-        return UnpacedShare()  # type: ignore[return-value]  # all that is called of it
+        return Unpaced(1, SystemClock())
 
 
 class Arm:

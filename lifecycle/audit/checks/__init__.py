@@ -109,7 +109,7 @@ def device(evidence: DeviceEvidence, around: Around) -> Iterable[Outcome]:
 
 
 def orphan(evidence: OrphanEvidence, around: Around) -> Iterable[Outcome]:
-    """A record of a group that is gone."""
+    """A record of an enrollment that is gone."""
     return ask(records.ORPHANED, evidence, around, evidence.resource)
 
 

@@ -251,7 +251,9 @@ def orphaned(evidence: OrphanEvidence, _: Around) -> Outcomes:
     told: dict[str, JSON] = {"status": evidence.record.status, "hub": evidence.record.hub}
     if evidence.group:
         return found(ORPHAN, evidence.resource, {"group": evidence.group, **told})
-    # A purge knows what was once listed under a group; of this record it does not know whence it is.
+    if evidence.individual:
+        return found(ORPHAN, evidence.resource, {"enrollment": "individual", **told})
+    # A purge knows what an audit once listed; of this record it does not know whence it is.
     return found(ORPHAN, evidence.resource, told, fix=_DELETE, noun="enrollment", id=evidence.record.id)
 
 

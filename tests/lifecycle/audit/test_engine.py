@@ -149,7 +149,7 @@ async def test_the_snapshot_holds_each_groups_ids_with_hub_and_etag() -> None:
     # Nothing is left of what only the runs themselves needed.
     for run in ("audit:1", "audit:2"):
         rows = [row.key async for row in rig.tables.audit.scan(f"{DPS}|audit|kept|{run}")]
-        assert all(key.startswith("c|g") for key in rows)
+        assert all(key.startswith(("c|g", "c|i")) for key in rows)
         assert bool(rows) == (run == "audit:2")
 
 
@@ -203,8 +203,10 @@ class Refusing(httpx.AsyncBaseTransport):
         *,
         continuation: bool = False,
         times: int = 10**6,
+        host: str = "",
     ) -> None:
         self._inner = inner
+        self._host = host
         self._path = path
         self._status = status
         self._continuation = continuation
@@ -212,7 +214,8 @@ class Refusing(httpx.AsyncBaseTransport):
         self.refused = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        meant = self._path in request.url.path and self.refused < self._times
+        meant = self._path in request.url.path and self._host in request.url.host
+        meant = meant and self.refused < self._times
         if meant and ("x-ms-continuation" in request.headers or not self._continuation):
             self.refused += 1
             body = {"errorCode": self._status * 1000, "trackingId": "t", "message": "no"}
@@ -290,6 +293,25 @@ async def test_a_refused_continuation_begins_the_listing_anew_and_counts_nothing
         records = rig.service.store.registrations
         mine = {each.registration_id for each in records if each.group == kept.group}
         assert {each.id async for each in snapshots.ids(kept)} == mine
+
+
+async def test_a_hub_that_is_listed_anew_takes_back_nothing_that_another_one_showed() -> None:
+    rig = AuditRig(page=7)
+    rig.fill(60, groups=1)
+    await rig.clock.advance(3 * 3600)
+    for hub in HUBS:
+        rig.add_device(hub, f"stranger-at-{hub}")
+    twice = next(each for each in rig.service.store.registrations if each.assigned_hub == HUBS[1])
+    rig.add_device(HUBS[0], str(twice.device_id))
+    refusing = Refusing(rig.transport(), "/devices/query", 400, continuation=True, times=1, host=HUBS[1])
+    rig.audited = replace(rig.audited, limits=Limits(save=3600))  # so that nothing is saved in between
+    terms = Terms(slice_seconds=3000, lease_seconds=3600)
+    await rig.audit("audit:1", ports=rig.ports(refusing), terms=terms)
+    assert refusing.refused == 1
+    assert sorted((await rig.report("audit:1")).about) == [
+        *((STRANGER, f"device:{hub}/stranger-at-{hub}") for hub in HUBS),
+        (TWO_HUBS, f"registration:{twice.registration_id}"),
+    ]
 
 
 async def test_the_ledger_is_confirmed_by_dpss_records_and_gets_what_it_lacks() -> None:

@@ -67,22 +67,47 @@ async def test_a_service_as_it_should_be_has_no_finding_and_every_check_is_evalu
         assert report.run.sources == frozenset(Source)
 
 
+@pytest.mark.parametrize("device_there", [True, False])
 @pytest.mark.parametrize("kept", [True, False])
-async def test_record_of_a_deleted_individual_enrollment_is_found_where_dps_keeps_it(kept: bool) -> None:
+async def test_record_of_a_deleted_individual_enrollment_is_found_where_dps_keeps_it(
+    kept: bool, device_there: bool
+) -> None:
     switches = Switches()
     switches.set("dps.enrollment_delete_drops_registration", not kept)
     async with serving(switches=switches) as rig:
         await first_audit(rig)
         home = await home_of(rig, "solo")
-        gone = await rig.http.delete(f"https://{HOST}/enrollments/solo", params=API)
-        gone.raise_for_status()
+        await delete_solo(rig)
+        if not device_there:
+            await rig.at_hub("DELETE", home, "solo")
         await rig.clock.advance(HOUR)
-        report = await rig.audit("audit:2")
-        expected = ("DPS-REC-008", "registration:solo") if kept else ("DPS-REC-006", f"device:{home}/solo")
-        assert report.about == [expected]
-        if kept:
-            fix = "./run dps enrollment registration delete --registration-id solo"
-            assert report.findings[0].fix == fix
+        for audit in ("audit:2", "audit:3"):
+            report = await rig.audit(audit)
+            if kept:
+                assert report.about == [("DPS-REC-008", "registration:solo")]
+                assert report.findings[0].evidence["enrollment"] == "individual"
+                assert report.findings[0].fix == "./run dps purge plan"
+            else:
+                assert report.about == ([("DPS-REC-006", f"device:{home}/solo")] if device_there else [])
+
+
+async def test_record_of_an_enrollment_that_no_audit_listed_is_found_by_its_device() -> None:
+    switches = Switches()
+    switches.set("dps.enrollment_delete_drops_registration", False)
+    async with serving(switches=switches) as rig:
+        await rig.clock.advance((NOW - rig.clock.now()).total_seconds())
+        await furnish(rig)
+        await delete_solo(rig)
+        await rig.clock.advance(2 * HOUR)
+        report = await rig.audit("audit:1")
+        (orphan,) = [each for each in report.findings if each.check == "DPS-REC-008"]
+        assert orphan.resource == "registration:solo"
+        assert orphan.fix == "./run dps enrollment registration delete --registration-id solo"
+
+
+async def delete_solo(rig: CloudRig) -> None:
+    gone = await rig.http.delete(f"https://{HOST}/enrollments/solo", params=API)
+    gone.raise_for_status()
 
 
 def otherwise(service: str) -> list[tuple[str, Any]]:

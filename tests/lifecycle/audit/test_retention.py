@@ -55,7 +55,7 @@ async def test_an_audit_that_has_not_ended_stays() -> None:
     rig = await audits(3)
     [newest, *_] = await rig.store.runs()
     started = replace(newest, id="audit:open", ended=None, started=newest.started.replace(year=2025))
-    await RunStore(rig.tables.audit, DPS).put(Stored(started))
+    await RunStore(rig.tables.audit, DPS).begin(Stored(started))
     assert await forgotten(rig, 2) == 1
     assert "audit:open" in [each.run.id async for each in rig.store.all(10)]
 

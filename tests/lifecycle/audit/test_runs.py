@@ -1,11 +1,13 @@
 """Findings in rows: kept as they come, put in order at the end, and read back."""
 
+from copy import deepcopy
 from itertools import chain
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lifecycle.audit.fenced import Spans, mark, total
 from lifecycle.audit.finding import Finding, Severity
 from lifecycle.audit.places import findings
 from lifecycle.audit.report import identity
@@ -28,10 +30,13 @@ made = st.builds(found, st.sampled_from(CHECKS), st.integers(0, 30), st.text(max
 async def test_what_was_kept_is_read_in_order_and_nothing_twice(
     flushes: list[list[Finding]], stale: list[Finding]
 ) -> None:
-    store, rows = RunStore(MemoryTable(), DPS), 0
-    for each in flushes:
-        rows = await store.keep(RUN, rows, each)
-    await store.keep(RUN, rows, stale)  # of a slice that died before a checkpoint counted it
+    store = RunStore(MemoryTable(), DPS)
+    rows: Spans = []
+    for lease, each in enumerate(flushes):
+        # Of a slice that died, or woke up late, before a checkpoint counted it.
+        await store.keep(RUN, deepcopy(rows), mark(10 + lease), stale)
+        await store.keep(RUN, rows, mark(20 + lease), each)
+        await store.keep(RUN, deepcopy(rows), mark(20 + lease), stale)
     latest = {identity(each): each for each in chain(*flushes) if each.check != CHECKS[0]}
     counts = await store.settle(RUN, rows, dict.fromkeys(CHECKS[1:], 100))
     assert [each async for each in store.findings(RUN, "")] == [latest[key] for key in sorted(latest)]
@@ -46,8 +51,9 @@ async def test_more_than_a_row_holds_and_more_than_memory_takes_at_once(at_once:
     table = MemoryTable()
     store = RunStore(table, DPS)
     every = [found(check, number) for check in CHECKS for number in range(ROW + 1)]
-    rows = await store.keep(RUN, 0, every)
-    assert rows == 4
+    rows: Spans = []
+    await store.keep(RUN, rows, mark(1), every)
+    assert total(rows) == 4
     assert await store.settle(RUN, rows, dict.fromkeys(CHECKS, ROW + 1), at_once) == dict.fromkeys(
         CHECKS, ROW + 1
     )
@@ -59,7 +65,8 @@ async def test_findings_of_any_length_fit_into_rows() -> None:
     table = MemoryTable()
     store = RunStore(table, DPS)
     long = [found(CHECKS[0], number, "€" * 40_000) for number in range(9)]
-    rows = await store.keep(RUN, 0, long)
-    assert rows > 1
+    rows: Spans = []
+    await store.keep(RUN, rows, mark(1), long)
+    assert total(rows) > 1
     assert await store.settle(RUN, rows, {CHECKS[0]: 9}) == {CHECKS[0]: 9}
     assert [each async for each in store.findings(RUN, CHECKS[0])] == sorted(long, key=identity)
