@@ -1,32 +1,27 @@
-"""The one import of httpx: a client with finite timeouts, and azure-core's transport over such a client."""
+"""The one import of httpx: a client with finite timeouts, and what its failures mean."""
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
-from azure.core.exceptions import (
-    ServiceRequestError,
-    ServiceRequestTimeoutError,
-    ServiceResponseError,
-    ServiceResponseTimeoutError,
-)
-from azure.core.pipeline.transport import AsyncHttpTransport
-from azure.core.rest import AsyncHttpResponse, HttpRequest
-
-# azure-core has no public class for "an answer of a transport of your own", and azure-data-tables reads a
-# batch's answer through this one's deprecated parts(). requirements.txt pins azure-core for its sake.
-from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
-from yarl import URL
 
 Client = httpx.AsyncClient
 """The type of an HTTP client, for those who are handed one."""
 
 Transport = httpx.AsyncBaseTransport
 """The type of what carries a client's requests."""
+
+Answer = httpx.Response
+"""The type of an answer that was read whole."""
+
+NoAnswer = (httpx.RequestError, httpx.InvalidURL)
+"""What a call without an answer raises."""
+
+TookTooLong = httpx.TimeoutException
+"""Those of them that are about a wait that was too long."""
 
 CONNECT_SECONDS = 3.0
 """Longest wait for a connection with TLS. In one Azure region it takes some ten milliseconds."""
@@ -65,8 +60,14 @@ def http_client(
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:  # someone who has set a level wants to see them
             logger.setLevel(logging.WARNING)
+    trust: ssl.SSLContext | bool = True
+    if ca_file:
+        trust = ssl.create_default_context(cafile=str(ca_file))
+    elif transport is None:
+        # Before the client, which imports httpcore: another thread may do that meanwhile (clients/warm.py).
+        trust = httpx.create_ssl_context(trust_env=False)
     return httpx.AsyncClient(
-        verify=ssl.create_default_context(cafile=str(ca_file)) if ca_file else True,
+        verify=trust,
         trust_env=False,
         follow_redirects=False,
         http1=True,
@@ -106,91 +107,25 @@ def no_connection_free(error: Exception) -> bool:
     return isinstance(error, httpx.PoolTimeout)
 
 
-@contextmanager
-def azure_faults() -> Iterator[None]:
-    """A call that gets no answer, in azure-core's words.
+async def fetch(
+    client: Client, method: str, url: str, *, headers: Mapping[str, str], content: Any = None
+) -> Answer:
+    """Send a request and read its answer whole; a GET once more where a kept connection had been dropped.
+
+    A service drops idle connections at times of its own, and a request may cross with that. A write is never
+    sent again, for what broke may have been its answer.
 
     Raises:
-        ServiceRequestError: the request was not sent.
-        ServiceResponseError: it may have been, and there is no answer.
+        NoAnswer: one of its kinds.
     """
+    fate = _Fate()
+    extensions = {"trace": fate} if method == "GET" else None
     try:
-        yield
-    except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise ServiceRequestTimeoutError(_said(error), error=error) from error
-    except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise ServiceRequestError(_said(error), error=error) from error
-    except httpx.TimeoutException as error:
-        raise ServiceResponseTimeoutError(_said(error), error=error) from error
-    except httpx.RequestError as error:
-        raise ServiceResponseError(_said(error), error=error) from error
-
-
-class HttpxTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):
-    """azure-core's requests over an httpx client, which the caller owns and closes.
-
-    So Azure's SDKs need no aiohttp, and timeouts, tracing and faults have one seam for every call the app
-    makes. Answers are read whole: those of Table storage are at most 4 MiB.
-    """
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-
-    async def open(self) -> None:
-        """Nothing: the client opens connections as it needs them."""
-
-    async def close(self) -> None:
-        """Nothing: the client is its owner's to close."""
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def send(self, request: HttpRequest, **_options: object) -> AsyncHttpResponse:
-        """Send the request and read the answer; a read once more where a kept connection had been dropped.
-
-        azure-core's options (its own timeouts, proxies, streaming) are not looked at: the client has its
-        own, and whoever calls the SDK bounds the whole call.
-
-        Raises:
-            ServiceRequestError: the request was not sent.
-            ServiceResponseError: it may have been, and there is no answer.
-        """
-        with azure_faults():
-            answer = await self._sent(request)
-        response = _Response(
-            request=request,
-            internal_response=answer,
-            status_code=answer.status_code,
-            reason=answer.reason_phrase,
-            content_type=answer.headers.get("content-type"),
-            headers=answer.headers,
-            stream_download_generator=_body,
-        )
-        await response.read()
-        return response
-
-    async def _sent(self, request: HttpRequest) -> httpx.Response:
-        """Its answer.
-
-        A service drops idle connections at times of its own, and a request may cross with that. Such a read
-        is sent once more; a write never is, for what broke may have been its answer.
-        """
-        fate = _Fate()
-        try:
-            return await self._once(request, {"trace": fate} if request.method == "GET" else {})
-        except (httpx.RemoteProtocolError, httpx.NetworkError):
-            if not fate.met_a_dropped_connection:
-                raise
-        return await self._once(request, {})
-
-    async def _once(self, request: HttpRequest, extensions: dict[str, Any]) -> httpx.Response:
-        return await self._client.request(
-            request.method,
-            _as_signed(request.url),
-            headers=request.headers,
-            content=request.content,
-            extensions=extensions,
-        )
+        return await client.request(method, url, headers=headers, content=content, extensions=extensions)
+    except (httpx.RemoteProtocolError, httpx.NetworkError):
+        if not fate.met_a_dropped_connection:
+            raise
+    return await client.request(method, url, headers=headers, content=content)
 
 
 class _Fate:
@@ -210,29 +145,3 @@ class _Fate:
             and "http11.receive_response_headers.complete" not in self._steps
             and not any(step.startswith("connection.connect") for step in self._steps)
         )
-
-
-class _Response(AsyncHttpResponseImpl):
-    def body(self) -> bytes:
-        """What parts() parses; the class above would read it again, and not await that."""
-        return self.content
-
-    async def close(self) -> None:
-        """Nothing: the answer was read whole, and its connection is free again."""
-        self._is_closed = True
-
-
-def _as_signed(url: str) -> str:
-    # azure-data-tables signs the path as yarl writes it (%27 becomes '), since that is what aiohttp would
-    # send; sent otherwise, the signature of a call about a key with a quote in it is refused.
-    path, mark, query = url.partition("?")
-    return f"{URL(path)}{mark}{query}"
-
-
-async def _body(*, response: AsyncHttpResponseImpl, **_options: object) -> AsyncIterator[bytes]:
-    answer: httpx.Response = response.internal_response
-    yield answer.content
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

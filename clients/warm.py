@@ -10,15 +10,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 HTTP = ("clients.http",)
-"""What connections need; it brings httpx and azure.core."""
+"""What connections need; it brings httpx."""
 
-TABLES = (*HTTP, "azure.data.tables.aio")
-"""What Table storage needs on first use."""
+HTTPCORE = ("httpcore",)
+"""What httpx imports for its first client."""
 
-IDENTITY = ("azure.identity.aio",)
+TABLES = ("clients.azure_transport", "azure.data.tables.aio")
+"""What guarded writes and batches of Table storage need; its plain calls need connections alone."""
+
+IDENTITY = ("clients.azure_transport", "azure.identity.aio")
 """What a managed identity needs."""
 
-HEAVY = (*TABLES, "cryptography.x509", *IDENTITY)
+HEAVY = (*HTTP, *TABLES, "cryptography.x509", *IDENTITY)
 """All that the clients import on first use."""
 
 DELAY_SECONDS = 2.0
@@ -32,9 +35,10 @@ def warm(names: Sequence[str] = HEAVY) -> None:
 
 
 def warm_now(names: Sequence[str], connect: Callable[[], object]) -> threading.Thread:
-    """Import them at once, off the event loop, and connect beside that, as soon as connections can be made.
+    """Import what connections need at once, off the event loop, then these names, and connect beside that.
 
-    Reading the certificates takes as long as several imports and, unlike those, needs no interpreter.
+    Reading the certificates, the first step of that, takes as long as httpcore's import and, unlike it, needs
+    no interpreter.
     """
 
     def connected() -> None:
@@ -44,7 +48,7 @@ def warm_now(names: Sequence[str], connect: Callable[[], object]) -> threading.T
     def run() -> None:
         warm(HTTP)
         threading.Thread(target=connected, daemon=True).start()
-        warm(names)
+        warm((*HTTPCORE, *names))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

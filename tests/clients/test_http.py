@@ -13,7 +13,8 @@ from azure.core.exceptions import (
 )
 from azure.core.rest import HttpRequest
 
-from clients.http import HttpxTransport, http_client
+from clients.azure_transport import HttpxTransport
+from clients.http import http_client
 
 
 def answering(handler: httpx.MockTransport) -> httpx.AsyncClient:

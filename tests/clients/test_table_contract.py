@@ -1,4 +1,7 @@
-"""One contract for every Table: the one in memory that tests use, and Azure Table storage, here Azurite."""
+"""One contract for every Table: the one in memory that tests use, and Azure Table storage, here Azurite.
+
+Azure Table storage both ways: by plain calls where it has them, and by azure-data-tables throughout.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,17 +20,21 @@ from clients.tables import TableAccount
 from tests.memory_table import MemoryTable
 
 
-@pytest.fixture(params=["memory", "azurite"])
-def connection(request: pytest.FixtureRequest) -> str | None:
-    return request.getfixturevalue("azurite") if request.param == "azurite" else None
+@pytest.fixture(params=["memory", "azurite", "azurite by the SDK"])
+def account(request: pytest.FixtureRequest) -> TableAccount | None:
+    """None: tables in memory."""
+    if request.param == "memory":
+        return None
+    made = TableAccount.from_connection_string(request.getfixturevalue("azurite"))
+    made.by_sdk = request.param != "azurite"
+    return made
 
 
 @pytest.fixture
-async def table(connection: str | None) -> AsyncIterator[Table]:
-    if connection is None:
+async def table(account: TableAccount | None) -> AsyncIterator[Table]:
+    if account is None:
         yield MemoryTable()
         return
-    account = TableAccount.from_connection_string(connection)
     yield account.table(f"t{uuid4().hex}")
     await account.close()
 

@@ -37,6 +37,19 @@ CALLS: dict[str, Callable[[Table], Awaitable[object]]] = {
     "scan": lambda table: anext(aiter(table.scan("p"))),
     "write": lambda table: table.write([Change("put", ROW), Change("delete", Row("p", "k2"))]),
 }
+
+
+def by_the_sdk(call: Callable[[Any], Awaitable[object]]) -> Callable[[Any], Awaitable[object]]:
+    """What has a plain call, the other way."""
+
+    def called(table: Any) -> Awaitable[object]:
+        table._account.by_sdk = True
+        return call(table)
+
+    return called
+
+
+CALLS |= {f"{name} by the SDK": by_the_sdk(CALLS[name]) for name in ("get", "put", "scan")}
 EVERY_CALL = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
@@ -233,12 +246,14 @@ async def test_only_the_services_own_word_makes_a_row_gone_moved_or_present(
     assert str(error).isprintable()
 
 
-@pytest.mark.parametrize("call", [CALLS["get"], CALLS["scan"], CALLS["write"]], ids=["get", "scan", "write"])
+@pytest.mark.parametrize("name", ["get", "get by the SDK", "scan", "scan by the SDK", "write"])
 @pytest.mark.parametrize(
     "answer",
     [
         lambda: httpx.Response(200, html="<h1>Welcome to this network</h1>"),
         lambda: httpx.Response(200, json=[1]),
+        lambda: httpx.Response(200, json={"value": [{"RowKey": "k"}], "PartitionKey": "p"}),
+        lambda: httpx.Response(200, content=b"[" * 100_000),
         lambda: httpx.Response(
             202, content=b"--x\r\nnot a part", headers={"content-type": "multipart/mixed"}
         ),
@@ -248,13 +263,16 @@ async def test_only_the_services_own_word_makes_a_row_gone_moved_or_present(
             headers={"content-type": "multipart/mixed; boundary=x"},
         ),
     ],
-    ids=["a portal's page", "other JSON", "no boundary", "a part that is not HTTP"],
+    ids=[
+        *["a portal's page", "other JSON", "half a key", "no end of brackets"],
+        *["no boundary", "a part that is not HTTP"],
+    ],
 )
 async def test_answer_that_cannot_be_read_is_unavailable(
-    call: Callable[[Table], Awaitable[object]], answer: Callable[[], httpx.Response]
+    name: str, answer: Callable[[], httpx.Response]
 ) -> None:
     async with table_answering(lambda _: answer()) as table:
-        await unavailable(call(table))
+        await unavailable(CALLS[name](table))
 
 
 async def test_fault_in_the_middle_of_a_scan_ends_it_with_unavailable() -> None:
@@ -458,6 +476,28 @@ async def test_batch_is_never_larger_on_the_wire_than_it_was_counted(rows: list[
         with pytest.raises(TableUnavailable):
             await table.write(changes)
     assert sent[0] <= sum(map(sent_bytes, changes))
+
+
+def test_what_the_webhook_does_loads_no_sdk() -> None:
+    code = (
+        "import asyncio, sys, clients.tables\n"
+        "from clients.http import http_client\n"
+        "from clients.ports import Row\n"
+        "import httpx\n"
+        "def answer(request):\n"
+        "    if request.method == 'PUT': return httpx.Response(204)\n"
+        "    return httpx.Response(200, json={'PartitionKey': 'p', 'RowKey': 'k', 'value': []})\n"
+        "async def main():\n"
+        "    http = lambda: http_client(transport=httpx.MockTransport(answer))\n"
+        f"    account = clients.tables.TableAccount.from_connection_string({connection(1)!r}, http=http)\n"
+        "    table = account.table('ledger')\n"
+        "    await table.get('p', 'k'), await table.put(Row('p', 'k'))\n"
+        "    [row async for row in table.scan('p')]\n"
+        "    await account.close()\n"
+        "asyncio.run(main())\n"
+        "heavy = {'azure', 'azure.core', 'yarl', 'aiohttp'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_importing_the_module_loads_neither_the_sdk_nor_httpx() -> None:
