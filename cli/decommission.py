@@ -1,24 +1,22 @@
 """`decommission`: an enrollment group taken out of service with its records, once its name was typed."""
 
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from cli import runs
 from cli.connect import Session
 from cli.errors import Missing, NotConsented, Usage
 from cli.options import CHANGES, Injected
-from cli.output import member
-from cli.purge import Rules, Wait, rules_of
+from cli.purge import Rules, rules_of
+from cli.runs import Wait
 from cli.state import By, Route, State, whoever
 from cli.text import cell
 from lifecycle.decommission.told import Told
 from lifecycle.enrollments import validation
 from lifecycle.enrollments.change import attestation_type
 from lifecycle.errors import InvalidOption
-from lifecycle.jobs import JobRow, JobStore, overview
-from lifecycle.jobs import show as show_job
 from provisioning.enrollments import EnrollmentGroup
 
 KIND = "decommission"
@@ -40,12 +38,10 @@ EvenActive = Annotated[
 Most = Annotated[
     int | None,
     Parameter(
-        help="Records that may go, at most, as they are counted before anything changes; without it, as the "
-        "rules have it: 1,000."
+        help="Registrations whose records may go, at most: counted before anything changes, again before the "
+        "first delete, and held to the end; without it, as the rules have it: 1,000."
     ),
 ]
-
-_JOBS = tuple(map(member, ("run", "group", "state", "progress", "by", "problem")))
 
 
 async def plan(
@@ -108,26 +104,9 @@ async def run(
     await _start(session, route, told, by=whoever(by), wait=wait)
 
 
-async def status(
-    run: Annotated[str, Parameter(help="A run's id; without it, the runs that have not ended.")] = "",
-    *,
-    route: Route = None,
-    session: Injected[Session],
-) -> None:
+async def status(run: runs.Run = "", *, route: Route = None, session: Injected[Session]) -> None:
     """Show how far runs are, or what one came to."""
-    store = _jobs(session, route)
-    if run:
-        row = await show_job(store, run)
-        session.output.one(_job(row) | {"result": dict(row.result or {})})
-        return
-    found = await overview(store, history=0)
-
-    async def each() -> AsyncIterator[Mapping[str, Any]]:
-        for job in found.current.jobs:
-            if job.kind == KIND:
-                yield _job(job)
-
-    await session.output.many(each(), _JOBS)
+    await runs.show_status(session, route, KIND, run)
 
 
 async def _consented(session: Session, told: Told, confirm: str | None) -> Told:
@@ -173,13 +152,10 @@ async def _consented(session: Session, told: Told, confirm: str | None) -> Told:
 async def _start(session: Session, route: str | None, told: Told, *, by: str, wait: bool) -> None:
     from cli import decommission_run  # noqa: PLC0415 - the engine takes a while to load
 
-    store = _jobs(session, route)
-    job = await decommission_run.start(session, store, told, by=by)
+    store = runs.jobs(session, route)
+    job = await decommission_run.start(session, store, runs.holds(session, store), told, by=by)
     if not wait:
-        session.output.one(_job(job))
-        session.terminal.note(
-            f"the app's timer works on it; `decommission status {job.id}` tells how far it is"
-        )
+        runs.begun(session, job, "decommission")
         return
     row = await decommission_run.to_its_end(session, store, job.id)
     session.output.one(dict(row.result or {}))
@@ -194,24 +170,6 @@ def _told(enrollment_id: str, rules: Rules, most: int | None, *, even_active: bo
         except InvalidOption as error:
             raise Usage(f"--most: {error.problem}; {error.fix}") from None
     return Told(group, even_active=even_active, policy=policy)
-
-
-def _jobs(session: Session, route: str | None) -> JobStore:
-    state = State(session, route)
-    return JobStore(session.wiring.table("jobs"), state.dps, session.clock)
-
-
-def _job(row: JobRow) -> dict[str, Any]:
-    total = "?" if row.progress.total is None else f"{row.progress.total:,}"
-    return {
-        "run": row.id,
-        "group": row.subject,
-        "state": row.state.value,
-        "progress": f"{row.progress.done:,} of {total} {row.progress.unit}",
-        "dryRun": row.params.get("dry_run") is not False,
-        "by": row.by,
-        "problem": row.problem,
-    }
 
 
 def app() -> App:

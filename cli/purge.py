@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from cli import runs
 from cli.confirm import Confirmation
 from cli.connect import Session
 from cli.errors import Missing, Usage
@@ -13,17 +14,17 @@ from cli.filters import Top
 from cli.options import CHANGES, Injected, Yes
 from cli.output import first, member
 from cli.report_file import report_file
+from cli.runs import Wait
 from cli.state import By, Route, State, text_of, whoever
 from cli.text import json_text
 from lifecycle.enrollments.diff import Difference
 from lifecycle.errors import InvalidOption
-from lifecycle.jobs import JobRow, JobStore, overview
-from lifecycle.jobs import show as show_job
 from lifecycle.purge.archive import Archive
 from lifecycle.purge.marks import Marks
 from lifecycle.purge.policy import PurgePolicy
 from lifecycle.purge.rules_file import read_rules
 
+KIND = "purge"
 TABLE = "purge"
 """The table of marks and of the archive."""
 
@@ -36,9 +37,6 @@ Rules = Annotated[
         allow_leading_hyphen=True,
     ),
 ]
-Wait = Annotated[
-    bool, Parameter(negative=(), help="Work on it here, with a progress bar, and show what it came to.")
-]
 RunId = Annotated[str, Parameter(help="A run's id; without it, the latest that archived something.")]
 
 _RECORDS = tuple(
@@ -46,7 +44,6 @@ _RECORDS = tuple(
 )
 _RUNS = tuple(map(member, ("run", "started")))
 _MARKS = tuple(map(member, ("registration", "group", "reason", "hub", "since", "by")))
-_JOBS = tuple(map(member, ("run", "state", "progress", "by", "problem")))
 
 
 async def rules(*, rules: Rules = None, session: Injected[Session]) -> None:
@@ -102,26 +99,9 @@ async def run(
     await _start(session, route, policy, by=whoever(by), dry_run=not execute, wait=wait)
 
 
-async def status(
-    run: Annotated[str, Parameter(help="A run's id; without it, the runs that have not ended.")] = "",
-    *,
-    route: Route = None,
-    session: Injected[Session],
-) -> None:
+async def status(run: runs.Run = "", *, route: Route = None, session: Injected[Session]) -> None:
     """Show how far runs are, or what one came to."""
-    store = _jobs(session, route)
-    if run:
-        row = await show_job(store, run)
-        session.output.one(_job(row) | {"result": dict(row.result or {})})
-        return
-    found = await overview(store, history=0)
-
-    async def each() -> AsyncIterator[Mapping[str, Any]]:
-        for job in found.current.jobs:
-            if job.kind == "purge":
-                yield _job(job)
-
-    await session.output.many(each(), _JOBS)
+    await runs.show_status(session, route, KIND, run)
 
 
 async def marked(*, top: Top = None, route: Route = None, session: Injected[Session]) -> None:
@@ -187,11 +167,10 @@ async def _start(
 ) -> None:
     from cli import purge_run  # noqa: PLC0415 - the engine takes a while to load
 
-    store = _jobs(session, route)
-    job = await purge_run.start(session, store, policy, by=by, dry_run=dry_run)
+    store = runs.jobs(session, route)
+    job = await purge_run.start(session, store, runs.holds(session, store), policy, by=by, dry_run=dry_run)
     if not wait:
-        session.output.one(_job(job))
-        session.terminal.note(f"the app's timer works on it; `purge status {job.id}` tells how far it is")
+        runs.begun(session, job, "purge")
         return
     row = await purge_run.to_its_end(session, store, job.id)
     session.output.one(dict(row.result or {}))
@@ -204,11 +183,6 @@ async def _records(session: Session, route: str | None, run: str) -> AsyncIterat
         raise Missing(f"no run {run} archived a record" if run else "no run has archived a record yet")
     async for each in archive.records(run or runs[0]):
         yield each.written()
-
-
-def _jobs(session: Session, route: str | None) -> JobStore:
-    state = State(session, route)
-    return JobStore(session.wiring.table("jobs"), state.dps, session.clock)
 
 
 def _archive(session: Session, route: str | None) -> Archive:
@@ -228,18 +202,6 @@ def rules_of(file: Path | None) -> PurgePolicy:
         return read_rules(text_of(file, "rules"))
     except InvalidOption as error:
         raise Usage(f"--rules: {str(file)!a}: {error}") from None
-
-
-def _job(row: JobRow) -> dict[str, Any]:
-    total = "?" if row.progress.total is None else f"{row.progress.total:,}"
-    return {
-        "run": row.id,
-        "state": row.state.value,
-        "progress": f"{row.progress.done:,} of {total} {row.progress.unit}",
-        "dryRun": row.params.get("dry_run") is not False,
-        "by": row.by,
-        "problem": row.problem,
-    }
 
 
 def app() -> App:

@@ -101,7 +101,7 @@ async def keep_keys(work: Work) -> SliceResult | None:
             return Failed(str(error))
         except (NotEscrowed, InvalidOption) as error:
             return await _not_kept(work, error)
-    state.to("purge")
+    state.to("count")
     await work.save()
     return None
 

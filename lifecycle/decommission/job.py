@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from lifecycle.decommission import group, leftovers, records, survey
-from lifecycle.decommission.plan import Plan
+from lifecycle.decommission.plan import OVER, Plan, left_over
 from lifecycle.decommission.told import Told
 from lifecycle.decommission.work import KIND, Ports, Work
 from lifecycle.errors import InvalidOption
@@ -12,13 +12,13 @@ from lifecycle.jobs import (
     Done,
     Failed,
     JobKind,
-    JobRow,
     JobStore,
     More,
     Progress,
     Slice,
     SliceResult,
 )
+from lifecycle.purge.holds import Held, Holds
 from lifecycle.purge.plan import Pace
 from lifecycle.rates import Rates
 
@@ -36,13 +36,22 @@ def decommission_kind(ports: Ports, pace: Pace) -> JobKind:
             told = Told.read(slice_.params)
         except InvalidOption as error:
             return Failed(str(error))
+        holds = Holds(ports.table, ports.name)
+        if slice_.checkpoint is None:
+            other = await holds.begin(_held(told), slice_.job.id, ports.clock.now())
+            if other:
+                return Failed(f"nothing was changed: {other} has group {told.group!a}; wait for its end")
         work = Work(slice_, ports, told, await ports.linked(), pace)
+        if work.state.failed:
+            return await _over(work, Failed(work.state.failed))
         while slice_.time_left() > 0:
             ended = await _step(work)
-            if isinstance(ended, Failed | Done):
-                await work.forget_noted()  # a run that failed leaves them too
             if isinstance(ended, Failed):
-                return Failed(ended.problem, ended.result or result(work))
+                # Before any row goes: a death now must not go on with rows that are not there any more.
+                work.state.failed = ended.problem
+                await work.save()
+            if isinstance(ended, Failed | Done):
+                return await _over(work, ended)
             if ended is not None:
                 return ended
             await work.save_sometimes()
@@ -52,7 +61,13 @@ def decommission_kind(ports: Ports, pace: Pace) -> JobKind:
     return JobKind(KIND, run)
 
 
-async def _step(work: Work) -> SliceResult | None:  # noqa: C901, PLR0911 - a phase each
+async def _over(work: Work, ended: Failed | Done) -> SliceResult:
+    await work.forget_noted()  # a run that failed leaves them too
+    await Holds(work.ports.table, work.ports.name).let_go(_held(work.told), work.run)
+    return Failed(ended.problem, ended.result or result(work)) if isinstance(ended, Failed) else ended
+
+
+async def _step(work: Work) -> SliceResult | None:  # noqa: C901, PLR0911, PLR0912 - a phase each
     match work.state.phase:
         case "look":
             return await group.look(work)
@@ -65,6 +80,8 @@ async def _step(work: Work) -> SliceResult | None:  # noqa: C901, PLR0911 - a ph
             return Failed(f"nothing was changed: {problem}") if problem else await group.disable(work)
         case "escrow":
             return await group.keep_keys(work)
+        case "count":
+            return await records.count(work)
         case "purge":
             return await records.purge(work)
         case "delete":
@@ -125,14 +142,28 @@ async def create(store: JobStore, job: str, told: Told, *, by: str) -> Created:
     return await store.create(job, KIND, by=by, subject=told.group, params=told.params())
 
 
-async def under_way(store: JobStore, group: str) -> JobRow | None:
-    """A run over that group that has not ended; None: there is none.
+async def ask(store: JobStore, holds: Holds, job: str, told: Told, *, by: str) -> Created | Held:
+    """Ask for a run, of which a group has one at a time.
+
+    Args:
+        store: of jobs.
+        holds: of the same DPS.
+        job: its id, as for `create`.
+        told: what to do.
+        by: who asks.
+
+    Returns:
+        The run of that id; or another one over the group that has not ended, and then there is no new one.
 
     Raises:
-        TableUnavailable.
+        TableUnavailable: it may have been created; asking again is safe.
     """
-    jobs = (await store.current()).jobs
-    return next((job for job in jobs if job.kind == KIND and job.subject.lower() == group.lower()), None)
+    group = told.group.lower()
+    for other in (await store.current()).jobs:
+        if other.kind == KIND and other.subject.lower() == group and other.id != job:
+            return Held(other.id, str(other.state), other.problem)
+    held = await holds.take(_held(told), job, store)
+    return held or await create(store, job, told, by=by)
 
 
 def name_of(group: str, at: datetime) -> str:
@@ -140,11 +171,15 @@ def name_of(group: str, at: datetime) -> str:
     return f"{KIND}:{group}:{at:%Y-%m-%dT%H.%M.%S}"
 
 
+def _held(told: Told) -> str:
+    return f"group:{told.group}"
+
+
 def _plan(work: Work) -> Plan:
     return Plan(work.state, work.told, work.pace, work.ports.settle, vault=work.vault is not None)
 
 
-def _end(work: Work) -> Done:
+def _end(work: Work) -> Done | Failed:
     state, told = work.state, work.told
     telemetry = work.ports.telemetry
     telemetry.event(
@@ -158,6 +193,8 @@ def _end(work: Work) -> Done:
         keys=bool(state.kept),
     )
     telemetry.measure("decommission.deleted", state.deleted, dps=work.ports.name)
+    if state.ended.kept.get(OVER):
+        return Failed(left_over(state, told))
     if told.dry_run:
         count = state.survey.records
         return Done(result(work), Progress(count, count, "records"))

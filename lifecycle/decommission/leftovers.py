@@ -7,6 +7,7 @@ only if it was read before a listing of every group that there is, is in none of
 
 from clients.errors import ContinuationExpired, NotFound
 from lifecycle.decommission import group
+from lifecycle.decommission.plan import OVER
 from lifecycle.decommission.records import (
     PASSES,
     PAUSE_SECONDS,
@@ -20,7 +21,7 @@ from lifecycle.decommission.work import ENROLLMENTS_PAGE, RECORDS_PAGE, Work
 from lifecycle.jobs import More, SliceResult
 from lifecycle.purge.archive import CHUNK
 from lifecycle.purge.rules import Why
-from provisioning.registrations import Registration
+from provisioning.registrations import Registration, same_version
 
 OPEN = 5_000
 """Records whose group is not proven, at most: a checkpoint holds them. More are left to a purge."""
@@ -33,13 +34,14 @@ MOVED_ON = "moved"
 async def by_id(work: Work) -> SliceResult | None:
     """Read the ids of one row."""
     state = work.state
+    state.ids = state.ids or await work.ids()
     found = await work.noted(state.cursor)
     if found is None:
         return await _read_all(work)
     key, ids = found
     for at, each in enumerate(ids[state.place :], state.place):
         if work.slice.time_left() <= 0:
-            state.place = at
+            _through(work, at)
             await work.save()
             return None
         record = await work.dps.registrations.get(each)
@@ -47,7 +49,7 @@ async def by_id(work: Work) -> SliceResult | None:
             continue
         why = await work.last_look(record)
         if why is Why.UNKNOWN and may_wait(work):
-            state.place = at
+            _through(work, at)
             await work.save()
             return More(PAUSE_SECONDS)
         if why is Why.UNDER_WAY and state.passed < PASSES:
@@ -58,9 +60,15 @@ async def by_id(work: Work) -> SliceResult | None:
             state.open[record.key] = [record.id, record.etag]
         else:
             state.ended.keep(NOT_PROVEN, record.id)
+    _through(work, len(ids))
     state.cursor, state.place = key, 0
     await work.save_sometimes()
     return None
+
+
+def _through(work: Work, at: int) -> None:
+    work.state.left.records += at - work.state.place
+    work.state.place = at
 
 
 async def _read_all(work: Work) -> SliceResult | None:
@@ -73,6 +81,7 @@ async def _read_all(work: Work) -> SliceResult | None:
         await work.save()
         return More(PAUSE_SECONDS)
     state.to("elsewhere" if state.open else "end")
+    state.proven = len(state.open)
     await work.save()
     return None
 
@@ -85,6 +94,7 @@ async def elsewhere(work: Work) -> None:
     if state.at >= len(state.groups):
         if await _groups(work) == state.groups:
             state.to("orphans")
+            state.proven = len(state.open)
         elif _may_restart(work):
             state.groups, state.at, state.start = None, 0, None
         await work.save()
@@ -143,7 +153,10 @@ async def _as_read(work: Work) -> list[Registration]:
         record = await work.dps.registrations.get(name)
         if record is None:
             continue
-        why = MOVED_ON if record.etag != etag else await work.last_look(record)
+        moved = not same_version(record.etag, etag)
+        why: str | None = MOVED_ON if moved else await work.last_look(record)
+        if why is None and not await work.room(record, found):
+            why = OVER
         if why is None:
             found.append(record)
         else:

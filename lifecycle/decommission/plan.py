@@ -14,6 +14,9 @@ from lifecycle.purge.rules import Why
 STEPS = 25
 """Calls of DPS that the group itself takes: it is read, disabled, read back, its keys read, deleted."""
 
+OVER = "over-most"
+"""Why a record stays at the end: as many as may go went before."""
+
 PER_SLICE = 3
 """Calls of DPS that a slice begins with: the group, the page that it is at, individual enrollments."""
 
@@ -28,6 +31,8 @@ EXPERIENCE = (
 _FIXES = {
     Why.ACTIVE: "in use: connected, heard of or registered lately; wait until they are quiet, or say "
     "--even-active",
+    Why.EDGE: "of IoT Edge, or behind such a device: a hub need not hear of them while they live; see that "
+    "they are not in use, and say --even-active",
     Why.UNKNOWN: "of which no hub could say whether they are in use; see to the hubs, or say --even-active",
     Why.EXCLUDED: "kept by purge.exclude; take them out of the rules, if they may go",
     Why.TAGGED: "kept by a tag of their twin (purge.keep_tags); take it off, or say --even-active",
@@ -83,9 +88,9 @@ class Plan:
     def _own_calls(self) -> int:
         pages = max(1, self.state.pages)
         lookups = 0 if self.state.individuals else self.goes
-        # Listed by the survey, by the pass that deletes (with a look at the group) and by one that finds
-        # nothing more; each record is deleted once and looked for by its id at the end.
-        return STEPS + 3 * pages + 2 + lookups + 2 * self.goes
+        # Listed by the survey, to count again, by the pass that deletes (these two with a look at the group)
+        # and by one that finds nothing more; each record is deleted once and looked for by its id at the end.
+        return STEPS + 4 * pages + 3 + lookups + 2 * self.goes
 
     @property
     def _minutes_of_hubs(self) -> int:
@@ -102,7 +107,7 @@ class Plan:
         survey, policy = self.state.survey, self.told.policy
         if self._homeless:
             return "its symmetric keys have nowhere to go: set VAULT_URL, or say --no-escrow"
-        for why in (Why.EXCLUDED, Why.TAGGED, Why.UNKNOWN, Why.ACTIVE):
+        for why in (Why.EXCLUDED, Why.TAGGED, Why.UNKNOWN, Why.ACTIVE, Why.EDGE):
             if survey.kept.get(why):
                 return refused(why, survey.kept[why], survey.samples[why])
         if self.goes > policy.most:
@@ -140,6 +145,48 @@ class Plan:
             "devices": list(EXPERIENCE),
             "problem": self.problem(),
         }
+
+
+def grown(state: State, told: Told, counted: int) -> str:
+    """Why nothing is deleted, in words: the group grew since the survey."""
+    return (
+        f"{counted:,} records would go, of at most {told.policy.most:,}: the survey counted "
+        f"{state.survey.records:,}, and more came. None was deleted; the group is disabled. "
+        f"{_goes_on(told, counted)}"
+    )
+
+
+def more(state: State, told: Told, *, gone: int, there: int) -> str:
+    """Why it deletes no more, in words: as many went as may.
+
+    Args:
+        state: of the run.
+        told: what was asked for.
+        gone: registrations that lost their records.
+        there: those that were listed and did not.
+    """
+    samples = state.left.samples[OVER]
+    return (
+        f"{gone:,} registrations lost their records, of at most {told.policy.most:,}, and there are more "
+        f"({', '.join(ascii(each[:128]) for each in samples)}): they came after {state.counted:,} were "
+        f"counted. The group is disabled and was not deleted. {_goes_on(told, there)}"
+    )
+
+
+def left_over(state: State, told: Told) -> str:
+    """What came while the group went and is left, in words: as many went as may."""
+    count, samples = state.ended.kept[OVER], state.ended.samples[OVER]
+    return (
+        f"group {told.group!a} was deleted; left {'are' if count != 1 else 'is'} {count:,} that came "
+        f"meanwhile ({', '.join(ascii(each[:128]) for each in samples)}): as many registrations as may, "
+        f"{told.policy.most:,}, lost their records. `purge plan` finds what the audit listed; else delete "
+        "each with `enrollment-group registration delete --registration-id ID`"
+    )
+
+
+def _goes_on(told: Told, count: int) -> str:
+    go = f"decommission run {told.group} --execute --most {count}"
+    return f"See `decommission plan {told.group}`; if it is right: `{go}`"
 
 
 def refused(why: str, count: int, samples: list[str]) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from clients.errors import ContinuationExpired, NotFound
 from lifecycle.decommission import group
-from lifecycle.decommission.plan import refused
+from lifecycle.decommission.plan import OVER, grown, more, refused
 from lifecycle.decommission.rules import REFUSING
 from lifecycle.decommission.state import Tally
 from lifecycle.decommission.work import RECORDS_PAGE, Work
@@ -13,7 +13,7 @@ from lifecycle.jobs import Blocked, Failed, More, SliceResult
 from lifecycle.purge.act import deleted
 from lifecycle.purge.archive import CHUNK, Archived, Outcome, archived
 from lifecycle.purge.rules import Reason, Why
-from provisioning.registrations import Registration
+from provisioning.registrations import Registration, same_version
 
 RESTARTS = 20
 """How often one listing may be begun anew."""
@@ -35,27 +35,66 @@ class GroupGone(Exception):
     """DPS has no such group."""
 
 
+async def count(work: Work) -> SliceResult | None:
+    """Count the records again, now that no device gets a place by the group: the caps hold, or none goes.
+
+    The survey may have taken hours, and the group may have grown meanwhile.
+    """
+    state = work.state
+    failed = await _page_of_group(work)
+    if failed is not None or work.rest is None:
+        return failed
+    verdicts = await work.dps_look(work.rest)
+    for record, why in zip(work.rest, verdicts, strict=True):
+        state.left.add(record.status, record.hub or "")
+        if why is not None:
+            state.left.keep(why, record.id)
+    if next_page(work):
+        return None
+    kept = state.left.kept
+    for why in (Why.EXCLUDED, Why.ACTIVE):
+        if kept.get(why):
+            return Failed(
+                f"{refused(why, kept[why], state.left.samples[why])}; none was deleted, and the group is "
+                "disabled: run it again, or enable the group again with `enrollment-group update`"
+            )
+    counted = state.left.records - sum(kept.values()) + kept.get(Why.UNDER_WAY, 0)
+    if counted > work.told.policy.most:
+        return Failed(grown(state, work.told, counted))
+    state.counted = counted
+    state.to("purge")
+    await work.save()
+    return None
+
+
 async def purge(work: Work) -> SliceResult | None:
     """Delete some records of the group, which is disabled; go on once a pass finds nothing."""
     if await unfinished(work):
         return None
-    if work.rest is None:
-        try:
-            if not await group.still(work):
-                work.state.others = True
-                work.state.to("after")
-                await work.save()
-                return None
-        except group.NotThatGroup as error:
-            return Failed(str(error))
-        try:
-            failed = await fetch(work)
-        except GroupGone:
-            work.rest, work.following, failed = [], None, None  # it was there a moment ago: it has none
-        if failed is not None:
-            return failed
+    failed = await _page_of_group(work)
+    if failed is not None or work.rest is None:
+        return failed
     ended = await _some(work, stop=True)
     return ended or (None if work.rest else await _page_over(work))
+
+
+async def _page_of_group(work: Work) -> Failed | None:
+    """Have a page of the group's records at hand; none, where somebody else deleted the group."""
+    if work.rest is not None:
+        return None
+    try:
+        if not await group.still(work):
+            work.state.others = True
+            work.state.to("after")
+            await work.save()
+            return None
+    except group.NotThatGroup as error:
+        return Failed(str(error))
+    try:
+        return await fetch(work)
+    except GroupGone:
+        work.rest, work.following = [], None  # it was there a moment ago: it has none
+        return None
 
 
 async def after(work: Work) -> SliceResult | None:
@@ -124,6 +163,8 @@ async def finish(work: Work, chunk: Sequence[Archived], *, confirmed: bool) -> N
             state.deleted_now += 1
             # It gets on, however often a listing begins anew or a hub does not answer.
             state.restarts, state.unsure = 0, 0
+    went = [each.id for each, outcome in zip(chunk, outcomes, strict=True) if outcome != "left"]
+    await work.note_went(state.archived, went)
     state.archived += 1
     await work.save()
 
@@ -134,7 +175,7 @@ async def _one(work: Work, entry: Archived, *, confirmed: bool) -> Outcome:
         there = await work.dps.registrations.get(record.id)
         if there is None:
             return "gone"  # in all likelihood by this run, before it died
-        if there.etag != record.etag or await work.last_look(there) is not None:
+        if not same_version(there.etag, record.etag) or await work.last_look(there) is not None:
             return "left"
     return await deleted(work.dps, record)
 
@@ -163,8 +204,14 @@ async def _some(work: Work, *, stop: bool) -> SliceResult | None:
     while rest and len(found) < CHUNK and work.slice.time_left() > len(found) * seconds:
         record = rest.pop(0)
         why = await work.last_look(record)
-        if why is None:
+        state.left.records += 1
+        if why is None and await work.room(record, found):
             found.append(record)
+            continue
+        if why is None:
+            state.left.keep(OVER, record.id)
+            if stop:
+                break
             continue
         if why in REFUSING and stop:
             ended = _stopped(work, record, why)
@@ -172,6 +219,10 @@ async def _some(work: Work, *, stop: bool) -> SliceResult | None:
         state.left.keep(why, record.id)
     if found:
         await archive(work, found)
+    if stop and state.left.kept.get(OVER):
+        gone = len(await work.registrations_gone())
+        there = max(1, await work.ids() - gone)
+        ended = Failed(more(state, work.told, gone=gone, there=there))
     if ended is not None:
         await work.save()
     return ended

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from lifecycle.purge.policy import PurgePolicy
-from lifecycle.purge.rules import AtHub, Seen, Unasked, Why, excluded, live, tagged
+from lifecycle.purge.rules import AtHub, Seen, Unasked, Why, excluded, live, tagged, tells_enough
 from provisioning.documents import MalformedDocument
 from provisioning.hubs import HubKey
 from provisioning.registrations import Registration
 
-REFUSING = frozenset({Why.ACTIVE, Why.UNKNOWN, Why.EXCLUDED, Why.TAGGED})
+REFUSING = frozenset({Why.ACTIVE, Why.EDGE, Why.UNKNOWN, Why.EXCLUDED, Why.TAGGED})
 """What stops the whole: somebody must decide. Others stay without the group, or are looked at again."""
 
 
@@ -30,7 +30,7 @@ def at_dps(
         even_active: whether the operator wants devices that are in use to go too.
     """
     updated = _updated(record)
-    if updated is None or not record.etag or (record.status == "assigned" and record.hub is None):
+    if updated is None or not tells_enough(record):
         return Why.UNREADABLE
     if excluded(record.key, "", policy):
         return Why.EXCLUDED
@@ -51,7 +51,9 @@ def hubs_of(record: Registration, linked: frozenset[HubKey] | None) -> frozenset
     return linked if record.hub is None else frozenset({record.hub})
 
 
-def at_hubs(answers: Mapping[HubKey, AtHub] | None, policy: PurgePolicy, now: datetime) -> Why | None:
+def at_hubs(  # noqa: PLR0911 - a guard each
+    answers: Mapping[HubKey, AtHub] | None, policy: PurgePolicy, now: datetime
+) -> Why | None:
     """What the hubs say: why the record stays; None: it may go.
 
     Args:
@@ -64,6 +66,8 @@ def at_hubs(answers: Mapping[HubKey, AtHub] | None, policy: PurgePolicy, now: da
     seen = [each for each in answers.values() if isinstance(each, Seen)]
     if any(live(each, now - timedelta(days=policy.quiet_days)) for each in seen):
         return Why.ACTIVE
+    if any(each.edge for each in seen):
+        return Why.EDGE
     if any(tagged(each.tags, policy) for each in seen):
         return Why.TAGGED
     if any(isinstance(each, Unasked) for each in answers.values()):

@@ -9,6 +9,7 @@ Phase = Literal[
     "weigh",
     "disable",
     "escrow",
+    "count",
     "purge",
     "delete",
     "after",
@@ -74,24 +75,29 @@ class State:
         restarts: how often listings began anew, since their continuation was refused or groups changed.
         attempt: of the survey's listing: rows of an earlier one do not count.
         unsure: how often the phase was left for a while, since a hub did not answer.
-        survey: what the survey counted; `pages` that it listed, `queries` that it made of hubs.
+        survey: what the survey counted; `listed`: records, and `pages`, that it has to count; `queries` that
+            it made of hubs.
         disabled_at: when the group was disabled.
         kept: where its keys are: secret and version.
+        counted: records that may go, as they were counted right before the first delete.
         others: somebody else deleted the group.
         remade: a group of its id was made anew before the end.
         passed: passes over the records, of this phase.
         began: when the present pass did.
         deleted_now: records deleted in it.
-        left: what it left, up to now; `left_before`, up to the page it is at.
+        left: what the phase looked at and left, up to now; `left_before`, up to the page it is at.
         archived: number of the archive's next chunk.
         deleted: records that the run deleted, or found gone where it was about to.
         cursor: key of the row of records, or of ids, that it is through with.
         under_way: whether a record that was read by its id is of a registration under way.
+        ids: how many ids the run ever listed; 0: not counted yet.
         open: records whose group is not proven: id in lower case -> id and ETag.
+        proven: records of which it was, as there were at first.
         groups: those that are listed to prove it: id and time of making.
         at: which of them.
         ended: what was left at the end.
         rotation: what became of its rotation: "" there was none.
+        failed: why the run ends without having got through; "": it does not.
     """
 
     started: str = ""
@@ -106,10 +112,12 @@ class State:
     attempt: int = 0
     unsure: int = 0
     survey: Tally = field(default_factory=Tally)
+    listed: int = 0
     pages: int = 0
     queries: int = 0
     disabled_at: str = ""
     kept: list[str] | None = None
+    counted: int = 0
     others: bool = False
     remade: bool = False
     passed: int = 0
@@ -121,11 +129,14 @@ class State:
     deleted: int = 0
     cursor: str = ""
     under_way: bool = False
+    ids: int = 0
     open: dict[str, list[str]] = field(default_factory=dict)
+    proven: int = 0
     groups: list[list[str]] | None = None
     at: int = 0
     ended: Tally = field(default_factory=Tally)
     rotation: str = ""
+    failed: str = ""
 
     def to(self, phase: Phase) -> None:
         """Go on to a phase, at its beginning."""

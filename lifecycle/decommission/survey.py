@@ -25,7 +25,9 @@ async def listed(work: Work) -> Failed | None:
     assert work.rest is not None
     await work.put_aside(work.rest)
     state.pages += 1
+    state.left.records += len(work.rest)
     if not next_page(work):
+        state.listed = state.left.records
         state.to("weigh")
         await work.save()
     return None

@@ -7,22 +7,23 @@ from functools import partial
 
 from clients.arm import Unknown
 from clients.dps import DpsClient
-from clients.hubs import HubShares
 from clients.ports import Clock, RateShare, Row, Table, Telemetry
 from lifecycle.audit import places
 from lifecycle.audit.join import Index
+from lifecycle.decommission.progress import progress
 from lifecycle.decommission.rules import at_dps, at_hubs, hubs_of
 from lifecycle.decommission.state import State
 from lifecycle.decommission.told import Told
 from lifecycle.enrollments.escrow import Vault
-from lifecycle.jobs import Progress, Slice
+from lifecycle.jobs import Slice
 from lifecycle.purge.archive import Archive
-from lifecycle.purge.hubs import Hub, Hubs
+from lifecycle.purge.aside import ids_in, next_records, records_row
+from lifecycle.purge.hubs import Hubs
 from lifecycle.purge.marks import drop
 from lifecycle.purge.plan import Pace
 from lifecycle.purge.rules import AtHub, Seen, Why
 from lifecycle.purge.survey import one_query_each
-from lifecycle.purge.work import ASIDE, HubOf
+from lifecycle.purge.work import SAVE_SECONDS, HubOf, hub_under
 from lifecycle.rates import Rate
 from provisioning.hubs import HubKey
 from provisioning.registrations import Registration
@@ -31,9 +32,6 @@ KIND = "decommission"
 
 SETTLE = timedelta(minutes=10)
 """How long a registration may be under way: DPS asks a webhook for about seven minutes (documented)."""
-
-SAVE_SECONDS = 10.0
-"""Between two checkpoints; a death costs what came after the last."""
 
 RECORDS_PAGE = 250
 """Records asked for at once: about what one slice deletes."""
@@ -115,7 +113,7 @@ class Work:
         share = slice_.share(Rate.DPS)
         self.dps = ports.dps(share)
         self.vault = None if ports.vault is None else ports.vault(share)
-        self.hubs = Hubs(partial(_hub, slice_, ports))
+        self.hubs = Hubs(partial(hub_under, slice_, ports))
         self.archive = Archive(ports.table, ports.name)
         self.rest: list[Registration] | None = None
         """What is left of the page that the checkpoint is at; None: it is to be asked for."""
@@ -126,6 +124,7 @@ class Work:
         self._partition = f"{ports.name.lower()}|decommission|{self.run}"
         self._queried: dict[tuple[HubKey, str], AtHub] = {}
         self._ids: Index | None = None
+        self._went: Index | None = None
         self._individuals: frozenset[str] | None = None
         self._saved = ports.clock.monotonic()
 
@@ -136,13 +135,7 @@ class Work:
 
     async def save(self) -> None:
         """Remember how far it is."""
-        state = self.state
-        if self.told.dry_run or state.phase in ("look", "survey"):
-            progress = Progress(state.survey.records, None, "records")
-        else:
-            total = max(state.survey.records - sum(state.survey.kept.values()), state.deleted)
-            progress = Progress(state.deleted, total, "deletes")
-        await self.slice.save(state.document(), progress)
+        await self.slice.save(self.state.document(), progress(self.state))
         self._saved = self.ports.clock.monotonic()
 
     async def save_sometimes(self) -> None:
@@ -157,14 +150,19 @@ class Work:
             return registration_id.lower() in few
         return await self.dps.individuals.get(registration_id) is not None
 
-    async def first_look(self, records: Sequence[Registration]) -> list[Why | None]:
-        """Why each of some records stays, hubs asked by query; None: it may go."""
-        now, policy = self.now, self.told.policy
-        found = [self._at_dps(each, now) for each in records]
+    async def dps_look(self, records: Sequence[Registration]) -> list[Why | None]:
+        """Why each of some records stays as DPS's side alone tells; None: the hubs decide."""
+        found = [self._at_dps(each, self.now) for each in records]
         few = await self._few_individuals() or frozenset()
         for at, each in enumerate(records):
             if found[at] is None and each.key in few:
                 found[at] = Why.INDIVIDUAL
+        return found
+
+    async def first_look(self, records: Sequence[Registration]) -> list[Why | None]:
+        """Why each of some records stays, hubs asked by query; None: it may go."""
+        now, policy = self.now, self.told.policy
+        found = await self.dps_look(records)
         if self.told.even_active:
             return found
         asked: dict[HubKey, list[Registration]] = {}
@@ -199,21 +197,13 @@ class Work:
 
     async def put_aside(self, records: Sequence[Registration]) -> None:
         """Keep a page's records for the hubs: what rules read of them."""
-        kept = [{name: value for name, value in each.document().items() if name in ASIDE} for each in records]
-        if kept:
+        if records:
             key = f"{self._aside}{self.state.pages:07}"
-            await self.ports.table.put(Row(self._partition, key, places.spread("s", kept)))
+            await self.ports.table.put(records_row(self._partition, key, records))
 
     async def next_aside(self, after: str) -> tuple[str, list[Registration]] | None:
         """The next row of records that were put aside, with its key; None: there is none."""
-        scan = self.ports.table.scan(
-            self._partition, start=after or self._aside, stop=places.after(self._aside)
-        )
-        async for row in scan:
-            if row.key != after:
-                kept = places.gathered("s", row.values) or ()
-                return row.key, [Registration.adopt(each) for each in kept]
-        return None
+        return await next_records(self.ports.table, self._partition, self._aside, after)
 
     async def note(self, ids: Iterable[str]) -> None:
         """Write down which ids the group's listing gave; those that are there already are no news."""
@@ -232,6 +222,38 @@ class Work:
             if row.key != after:
                 return row.key, list(places.gathered("l", row.values) or ())
         return None
+
+    async def ids(self) -> int:
+        """How many ids the group's listings ever gave."""
+        return len(await self._known())
+
+    async def note_went(self, number: int, ids: Sequence[str]) -> None:
+        """Write down whose records a chunk of the archive took, for the cap."""
+        if ids:
+            await self.ports.table.put(Row(self._partition, f"w|{number:07}", places.spread("l", ids)))
+            if self._went is not None:
+                for each in ids:
+                    self._went.add(each)
+
+    async def registrations_gone(self) -> Index:
+        """The registrations whose records this run deleted: one that came back and went again is one."""
+        if self._went is None:
+            self._went = await ids_in(self.ports.table, self._partition, "w|", self.run)
+        return self._went
+
+    async def room(self, record: Registration, beside: Sequence[Registration]) -> bool:
+        """Whether one more record may go under the cap, which counts registrations.
+
+        Args:
+            record: the one.
+            beside: others that are about to go.
+        """
+        most = self.told.policy.most
+        if self.state.deleted + len(beside) < most:
+            return True
+        gone = await self.registrations_gone()
+        new = {each.key for each in (record, *beside) if each.id not in gone}
+        return record.id in gone or len(gone) + len(new) <= most
 
     async def forget_noted(self) -> None:
         """Delete those rows."""
@@ -278,18 +300,9 @@ class Work:
 
     async def _known(self) -> Index:
         if self._ids is None:
-            self._ids = Index(self.run.encode()[-16:])
-            async for row in self.ports.table.scan(self._partition, start="l|", stop="l}"):
-                for each in places.gathered("l", row.values) or ():
-                    self._ids.add(each)
+            self._ids = await ids_in(self.ports.table, self._partition, "l|", self.run)
         return self._ids
 
 
 def _device(record: Registration) -> str:
     return record.device_id or record.id
-
-
-def _hub(slice_: Slice, ports: Ports, hub: HubKey) -> Hub:
-    registry = slice_.share(Rate.HUB_REGISTRY, hub)
-    queries = slice_.share(Rate.HUB_QUERY, hub)
-    return ports.hub(hub, HubShares(identities=registry, queries=queries, twins=registry))

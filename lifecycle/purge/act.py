@@ -14,15 +14,15 @@ from clients.errors import OutcomeUnknown
 from clients.outcomes import Deleted, Gone
 from lifecycle.jobs import Done, Failed, Progress
 from lifecycle.purge.archive import CHUNK, Archived, Outcome, archived
-from lifecycle.purge.calls import THROTTLED
+from lifecycle.purge.calls import KIND, THROTTLED
 from lifecycle.purge.marks import Mark
 from lifecycle.purge.plan import Pace, caps, plan_of
 from lifecycle.purge.rules import HEALED, Stale
 from lifecycle.purge.state import Tally
 from lifecycle.purge.survey import check_groups
-from lifecycle.purge.work import KIND, Work
+from lifecycle.purge.work import Work
 from lifecycle.rates import Rates
-from provisioning.registrations import Registration
+from provisioning.registrations import Registration, same_version
 
 ATTEMPTS = 5
 """Deletes of one record whose outcome stayed unknown, before the slice ends as trouble."""
@@ -43,7 +43,7 @@ async def weigh(work: Work, pace: Pace) -> Failed | None:
             state.plan, state.phase = state.tally, "end"
             await work.save()
             return None
-        state.tally.due, state.tally.hubs, state.tally.marked = {}, {}, 0
+        state.tally.due, state.tally.hubs, state.tally.marked, state.looked = {}, {}, 0, 0
     async for key, mark in work.marks.all(state.cursor):
         if mark.seen != work.token:
             _, verdict = await work.confirm(mark)
@@ -53,7 +53,7 @@ async def weigh(work: Work, pace: Pace) -> Failed | None:
             state.tally.may_go(mark.reason, mark.hub or "")
         elif mark.run == work.run:
             state.tally.marked += 1
-        state.cursor = key
+        state.cursor, state.looked = key, state.looked + 1
         if work.slice.time_left() <= 0:
             return None
         await work.save_sometimes()
@@ -63,6 +63,7 @@ async def weigh(work: Work, pace: Pace) -> Failed | None:
         _tell(work, pace, found.problem)
         return Failed(found.problem, result=result(work, pace))
     state.phase, state.cursor, state.weighed = "act", "", work.ports.clock.now().isoformat()
+    state.before_act = state.deleted + sum(state.left.values())
     await work.save()
     return None
 
@@ -242,7 +243,7 @@ async def deleted(dps: DpsClient, record: Registration) -> Outcome:
             now = await dps.registrations.get(record.id)
             if now is None:
                 return "deleted"
-            if now.etag != record.etag:
+            if not same_version(now.etag, record.etag):
                 return "left"
             continue
         return "deleted" if isinstance(outcome, Deleted) else "gone" if isinstance(outcome, Gone) else "left"

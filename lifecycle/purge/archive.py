@@ -16,13 +16,20 @@ from typing import Any, Literal
 from clients.ports import Row, Table
 from lifecycle.audit import places
 from lifecycle.purge.rules import Reason
-from provisioning.registrations import Registration
+from provisioning.registrations import KNOWN, Registration
 
 CHUNK = 50
 """Records of a chunk, at most: what a death in the middle makes the next slice look at again."""
 
 LONGEST_TEXT = 4_000
 """Characters of one text of a record that are kept: 50 records fit a row whatever they say."""
+
+LONGEST_OF_MANY = 500
+"""The same, of a record that is too large."""
+
+LARGEST_RECORD = 16 * 1024
+"""Characters of a record as JSON: of a larger one only the members that DPS is known to write are kept, or a
+chunk would fit no row, and no run would get past it."""
 
 PAYLOAD = "(not archived)"
 
@@ -150,6 +157,9 @@ def archived(record: Registration, group: str, reason: Reason, at: datetime) -> 
     }
     if "payload" in document:
         document["payload"] = PAYLOAD
+    if len(places.as_text(document)) > LARGEST_RECORD:
+        document = {name: value for name, value in document.items() if name in KNOWN}
+        document = {name: v[:LONGEST_OF_MANY] if isinstance(v, str) else v for name, v in document.items()}
     return Archived(document, group, reason, at)
 
 

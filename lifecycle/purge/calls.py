@@ -1,6 +1,9 @@
-"""What a run's calls are counted by: a share of a rate that remembers how often it was used."""
+"""Whose share of the rates a run calls under, and what its calls are counted by."""
 
 from clients.ports import RateShare, SlowingShare
+
+KIND = "purge"
+"""Of the jobs, and so of their shares."""
 
 THROTTLED = "throttled"
 """Attempts that were answered 429."""

@@ -70,11 +70,11 @@ class Hubs:
             return found
         connected = found.connection_state != "Disconnected"
         if not tags:
-            return Seen(connected, found.last_activity)
+            return Seen(connected, found.last_activity, edge=found.edge)
         twin: Any = await self._asked(hub, lambda client: client.twin(device_id))
         if isinstance(twin, Unasked):
             return twin
-        return Seen(connected, found.last_activity, None if twin is None else twin.tags)
+        return Seen(connected, found.last_activity, None if twin is None else twin.tags, edge=found.edge)
 
     async def _asked(self, hub: HubKey, ask: Callable[[Hub], Any]) -> Any:
         if hub in self._down:
@@ -89,4 +89,6 @@ class Hubs:
 
 
 def _row(row: HubRow | None) -> AtHub:
-    return None if row is None else Seen(row.connection_state != "Disconnected", row.last_activity, row.tags)
+    if row is None:
+        return None
+    return Seen(row.connection_state != "Disconnected", row.last_activity, row.tags, edge=row.edge)

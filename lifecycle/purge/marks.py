@@ -12,7 +12,7 @@ from clients.ports import Change, Row, Table
 from lifecycle.audit import places
 from lifecycle.purge.rules import Reason
 from provisioning.hubs import HubKey
-from provisioning.registrations import registration_key
+from provisioning.registrations import registration_key, same_version
 
 BATCH = 100
 
@@ -45,12 +45,8 @@ class Mark:
 
     def same(self, other: "Mark") -> bool:
         """Whether the other says the same of the same version."""
-        return (self.id.lower(), self.reason, self.etag, self.hub) == (
-            other.id.lower(),
-            other.reason,
-            other.etag,
-            other.hub,
-        )
+        alike = (self.id.lower(), self.reason, self.hub) == (other.id.lower(), other.reason, other.hub)
+        return alike and same_version(self.etag, other.etag)
 
     def due(self, run: str, days: int, now: datetime) -> bool:
         """Whether a run may delete the record: another one marked it, long enough ago."""

@@ -11,7 +11,7 @@ from lifecycle.purge.state import Tally
 from lifecycle.rates import Rate, Rates
 
 EFFECT: Mapping[Reason, str] = {
-    Reason.ORPHAN: "its group is gone: only another enrollment can let it register again, and "
+    Reason.ORPHAN: "its enrollment is gone: only another enrollment can let it register again, and "
     "it is then placed as a new device",
     Reason.DEVICE_GONE: "it is on no hub: nothing, until it registers; it is then placed as a new device",
     Reason.UNLINKED_HUB: "its hub is not linked any more: nothing, until it registers; it is then placed as "

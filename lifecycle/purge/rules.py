@@ -24,7 +24,7 @@ class Reason(StrEnum):
     """Why a record is stale."""
 
     ORPHAN = "orphan"
-    """Of a deleted group, in no listing, without an individual enrollment; its device is gone or silent."""
+    """Of a deleted group or individual enrollment, in no listing; its device is gone or silent."""
     DEVICE_GONE = "device-gone"
     """Assigned; its hub has no such device."""
     UNLINKED_HUB = "unlinked-hub"
@@ -54,14 +54,16 @@ class Why(StrEnum):
     """A hub has the device, connected or heard of lately."""
     ELSEWHERE = "at-another-hub"
     """Another linked hub has a device of that id."""
+    EDGE = "iot-edge"
+    """Its device is an IoT Edge device or behind one: its hub need not hear of it while it lives."""
     UNREADABLE = "unreadable"
-    """Without ETag, or its dates cannot be read."""
+    """Without an ETag, a date that can be read or, assigned, the hub and the device's id there."""
     UNKNOWN = "not-evaluated"
     """Something that a rule needs is not known in this run."""
 
 
 HEALED = frozenset(
-    {Why.SOUND, Why.EXCLUDED, Why.TAGGED, Why.INDIVIDUAL, Why.RECENT, Why.UNDER_WAY, Why.ACTIVE}
+    {Why.SOUND, Why.EXCLUDED, Why.TAGGED, Why.INDIVIDUAL, Why.RECENT, Why.UNDER_WAY, Why.ACTIVE, Why.EDGE}
 )
 """What takes a mark off; anything else leaves the mark for a run that knows more."""
 
@@ -72,11 +74,14 @@ class Seen:
 
     Attributes:
         tags: of its twin; None: not told.
+        edge: whether it is an IoT Edge device or behind one, whose activity the hub need not see (seen:
+            Azure/iotedge#1711).
     """
 
     connected: bool
     last_activity: datetime | None
     tags: Mapping[str, Any] | None = field(default=None, repr=False)
+    edge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ class Evidence:
         individual: whether there is an individual enrollment of its id; None: not known.
         hubs: what each hub that was asked says.
         linked: the linked hubs; None: not known, which an empty list is too.
+        device: its device's id at a hub as a listing of before had it, for a record that does not say.
         confirming: whether this is the last look before a delete. Queries of the same pass have asked the
             other linked hubs then, so that of a record whose own hub is linked that one alone is asked
             directly: each hub bounds how fast records may go.
@@ -114,12 +120,13 @@ class Evidence:
     individual: bool | None = None
     hubs: Mapping[HubKey, AtHub] = field(default_factory=dict)
     linked: frozenset[HubKey] | None = None
+    device: str = ""
     confirming: bool = False
 
     @property
     def device_id(self) -> str:
         """Its device's id at a hub."""
-        return self.record.device_id or self.record.id
+        return self.record.device_id or self.device or self.record.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,7 @@ def suspect(evidence: Evidence, policy: PurgePolicy, now: datetime) -> Verdict: 
         updated = record.updated
     except MalformedDocument:
         updated = None
-    if updated is None or not record.etag or (record.status == "assigned" and record.hub is None):
+    if updated is None or not tells_enough(record):
         return Kept(Why.UNREADABLE)
     if excluded(record.key, evidence.group, policy):
         return Kept(Why.EXCLUDED)
@@ -196,6 +203,16 @@ def _by_status(evidence: Evidence, policy: PurgePolicy, age: timedelta) -> Verdi
     if policy.device_gone and record.hub not in evidence.hubs:
         return Stale(Reason.DEVICE_GONE)
     return Kept(Why.UNKNOWN if isinstance(evidence.hubs.get(record.hub), Unasked) else Why.SOUND)
+
+
+def tells_enough(record: Registration) -> bool:
+    """Whether a record says what its delete hangs on: a version, and where its device is, under which id.
+
+    Ids of registrations know no case and those of devices do: where an assigned record does not name its
+    device, the hub may have it under another spelling.
+    """
+    placed = record.status != "assigned" or (record.hub is not None and bool(record.device_id))
+    return record.guardable and placed
 
 
 def needed(
@@ -241,7 +258,7 @@ def excluded(registration: str, group: str, policy: PurgePolicy) -> bool:
     )
 
 
-def _agreed(  # noqa: PLR0911 - a guard each
+def _agreed(  # noqa: C901, PLR0911 - a guard each
     reason: Reason, evidence: Evidence, policy: PurgePolicy, now: datetime
 ) -> Verdict:
     own = evidence.record.hub
@@ -255,6 +272,8 @@ def _agreed(  # noqa: PLR0911 - a guard each
     seen = {hub: answer for hub, answer in answers.items() if isinstance(answer, Seen)}
     if any(live(answer, now - quiet) for answer in seen.values()):
         return Kept(Why.ACTIVE)
+    if any(answer.edge for answer in seen.values()):
+        return Kept(Why.EDGE)
     if any(tagged(answer.tags, policy) for answer in seen.values()):
         return Kept(Why.TAGGED)
     if any(isinstance(answer, Unasked) for answer in answers.values()):

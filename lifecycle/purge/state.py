@@ -32,6 +32,7 @@ class Tally:
         marked: stale records that this run was the first to mark.
         hubs: hub -> due records that name it; "" those that name none.
         kept: why -> records that were left.
+        aside: listed records that wait for what hubs say of them.
         samples: reason -> ids.
         pages: of DPS's listings; `reads`: records read one by one; `queries`: of hubs, of 100 ids.
         notes: what could not be asked, once each.
@@ -43,6 +44,7 @@ class Tally:
     marked: int = 0
     hubs: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
+    aside: int = 0
     samples: dict[str, list[str]] = field(default_factory=dict)
     pages: int = 0
     reads: int = 0
@@ -97,16 +99,19 @@ class State:
         cursor: key of the last row, or mark, that was dealt with.
         groups: ids of the groups of this pass and their keys with the time of their making.
         attempts: of each group, how often its listing began anew.
-        gone: the last whole listings of groups that are gone: id, run, listing, chunks.
+        gone: the last whole listings of what is gone: group, run, listing, spans of chunks.
         before: what was counted before the listing under way.
         tally: of this pass.
         deleted: records that this run deleted, or found gone where it was about to.
         left: records that it was about to delete and left.
         this_pass: deleted in this pass.
+        looked: marks that were looked at again in this pass.
+        before_act: deleted and left before this pass began to delete.
         restarts: how often a pass began anew because groups changed meanwhile.
         plan: what the first pass counted; None: it is under way.
         archived: number of the archive's next chunk.
         recorded: records in the chunks before it.
+        failed: why the run ends without having got through; "": it does not.
         saved: when it was last saved, in ISO 8601.
         weighed: when the pass under way ended its look at everything; "" before.
         calls: attempts by this run, at least: "dps", "hubs", and those of them that were throttled.
@@ -130,9 +135,12 @@ class State:
     deleted: int = 0
     left: dict[str, int] = field(default_factory=dict)
     this_pass: int = 0
+    looked: int = 0
+    before_act: int = 0
     restarts: int = 0
     archived: int = 0
     recorded: int = 0
+    failed: str = ""
     saved: str = ""
     weighed: str = ""
     calls: dict[str, int] = field(default_factory=dict)

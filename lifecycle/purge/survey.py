@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from clients.errors import ContinuationExpired, NotFound
 from clients.hub_queries import QUERY_CHARACTERS, QUERY_IDS
-from lifecycle.audit.snapshot import group_key
+from lifecycle.audit.snapshot import Listed, group_key
 from lifecycle.jobs import Failed
 from lifecycle.purge.rules import Evidence
 from lifecycle.purge.work import INDIVIDUALS, RECORDS, Work
@@ -109,7 +109,7 @@ def _made(group: EnrollmentGroup) -> str:
 async def _gone(work: Work) -> list[list[object]]:
     there = {key for _, key in work.state.groups or ()}
     return [
-        [each.group, each.run, each.listing, each.chunks]
+        [each.group, each.run, each.listing, each.spans]
         for each in await work.snapshots.groups()
         if each.key not in there
     ]
@@ -191,6 +191,7 @@ async def _evidence(work: Work) -> None:
     await work.weigh(
         [Evidence(each, group, individual=each.key in individuals, linked=work.linked) for each in batch]
     )
+    state.tally.aside -= len(batch)
     state.place += len(batch)
     if state.place >= len(records):
         state.cursor, state.place, work.aside = key, 0, None
@@ -222,7 +223,7 @@ async def _orphans(work: Work) -> None:
     async for number, listed in work.snapshots.chunks(run, listing, chunks, first=state.chunk):
         if number != state.chunk:
             state.chunk, state.place = number, 0
-        await _read(work, group, [each.id for each in listed[state.place : state.place + READS]])
+        await _read(work, group, listed[state.place : state.place + READS])
         state.place += READS
         if state.place >= len(listed):
             state.chunk, state.place = number + 1, 0
@@ -230,20 +231,27 @@ async def _orphans(work: Work) -> None:
     state.at, state.chunk, state.place = state.at + 1, 0, 0
 
 
-async def _read(work: Work, group: str, ids: list[str]) -> None:
-    """Read those of a gone group's ids that nothing lists any more."""
+async def _read(work: Work, group: str, listed: Sequence[Listed]) -> None:
+    """Read those of a gone group's records that nothing lists any more."""
     records, individuals = await work.listed(RECORDS), await work.listed(INDIVIDUALS)
     found = []
-    for each in ids:
-        if each in records or each.lower() in work.read:
+    for each in listed:
+        if each.id in records or each.id.lower() in work.read:
             continue
-        record = await work.dps.registrations.get(each)
+        record = await work.dps.registrations.get(each.id)
         work.state.tally.reads += 1
-        work.read.add(each.lower())
+        work.read.add(each.id.lower())
         if record is not None:
+            individual = each.id in individuals
             found.append(
                 Evidence(
-                    record, group, gone=True, listed=False, individual=each in individuals, linked=work.linked
+                    record,
+                    group,
+                    gone=True,
+                    listed=False,
+                    individual=individual,
+                    linked=work.linked,
+                    device=each.device,
                 )
             )
     await work.weigh(found)

@@ -13,24 +13,22 @@ from clients.ports import Clock, RateShare, Row, Table, Telemetry
 from lifecycle.audit import places
 from lifecycle.audit.join import Index
 from lifecycle.audit.snapshot import Snapshots
-from lifecycle.jobs import Progress, Slice
+from lifecycle.jobs import Slice
 from lifecycle.purge.archive import Archive
+from lifecycle.purge.aside import ids_in, next_records, records_row
 from lifecycle.purge.calls import CountedShare
 from lifecycle.purge.hubs import Hub, Hubs
 from lifecycle.purge.marks import Mark, Marks, drop
 from lifecycle.purge.policy import PurgePolicy
+from lifecycle.purge.progress import progress
 from lifecycle.purge.rules import Evidence, Reason, Stale, judge, needed, suspect
 from lifecycle.purge.state import State
 from lifecycle.rates import Rate
 from provisioning.hubs import HubKey
-from provisioning.registrations import Registration
+from provisioning.registrations import Registration, same_version
 
-KIND = "purge"
 SAVE_SECONDS = 10.0
 """Between two checkpoints; a death costs what came after the last."""
-
-ASIDE = ("registrationId", "status", "assignedHub", "deviceId", "lastUpdatedDateTimeUtc", "etag")
-"""Members of a record that rules read."""
 
 RECORDS, INDIVIDUALS = "r", "i"
 
@@ -96,7 +94,7 @@ class Work:
             self.state.tally.note(f"linked hubs are not known: {why}")
         calls = self.state.calls
         self.dps = ports.dps(CountedShare(slice_.share(Rate.DPS), calls, "dps"))
-        self.hubs = Hubs(partial(_hub, slice_, ports, calls))
+        self.hubs = Hubs(partial(hub_under, slice_, ports, calls=calls))
         self.marks = Marks(ports.table, ports.name)
         self.archive = Archive(ports.table, ports.name)
         self.snapshots = Snapshots(ports.audits, ports.name)
@@ -121,15 +119,8 @@ class Work:
 
     async def save(self) -> None:
         """Remember how far it is."""
-        tally = self.state.tally
         self.state.saved = self.ports.clock.now().isoformat()
-        due = sum((self.state.plan or tally).due.values())
-        progress = (
-            Progress(self.state.deleted + sum(self.state.left.values()), due, "deletes")
-            if self.state.phase == "act" and not self.dry_run
-            else Progress(tally.population, None, "records")
-        )
-        await self.slice.save(self.state.document(), progress)
+        await self.slice.save(self.state.document(), progress(self.state))
         self._saved = self.ports.clock.monotonic()
 
     async def save_sometimes(self) -> None:
@@ -157,28 +148,22 @@ class Work:
             records: of the page.
         """
         now, tally = self.ports.clock.now(), self.state.tally
-        kept: list[dict[str, object]] = []
+        kept: list[Registration] = []
         for each in records:
             verdict = suspect(Evidence(each, group, linked=self.linked), self.policy, now)
             if isinstance(verdict, Stale):
-                document = each.document()
-                kept.append({name: document[name] for name in ASIDE if name in document})
+                kept.append(each)
+                tally.aside += 1
             else:
                 tally.population += 1
                 tally.left(verdict.why)
         if kept:
             key = f"{self._aside(at)}{self.state.page:07}"
-            await self.ports.table.put(Row(self._partition, key, places.spread("s", kept)))
+            await self.ports.table.put(records_row(self._partition, key, kept))
 
     async def next_aside(self, at: int, after: str) -> tuple[str, list[Registration]] | None:
         """The next row of records of a group that were put aside, with its key; None: there is none."""
-        prefix = self._aside(at)
-        scan = self.ports.table.scan(self._partition, start=after or prefix, stop=places.after(prefix))
-        async for row in scan:
-            if row.key != after:
-                kept = places.gathered("s", row.values) or ()
-                return row.key, [Registration.adopt(each) for each in kept]
-        return None
+        return await next_records(self.ports.table, self._partition, self._aside(at), after)
 
     def _aside(self, at: int) -> str:
         """Of the last listing of that group: of one that was begun anew, nothing counts."""
@@ -187,13 +172,8 @@ class Work:
     async def listed(self, kind: str) -> Index:
         """The ids that this pass's listings gave so far."""
         if kind not in self._indexes:
-            index = Index(self.run.encode()[-16:])
             prefix = f"{self._pass}|{kind}|"
-            scan = self.ports.table.scan(self._partition, start=prefix, stop=places.after(prefix))
-            async for row in scan:
-                for each in places.gathered("l", row.values) or ():
-                    index.add(each)
-            self._indexes[kind] = index
+            self._indexes[kind] = await ids_in(self.ports.table, self._partition, prefix, self.run)
         return self._indexes[kind]
 
     async def forget_listed(self) -> None:
@@ -280,7 +260,7 @@ class Work:
         record = await self.dps.registrations.get(mark.id)
         if record is None:
             return None, "gone"
-        if record.etag != mark.etag or record.hub != mark.hub:
+        if not same_version(record.etag, mark.etag) or record.hub != mark.hub:
             return record, "moved"
         orphan = mark.reason is Reason.ORPHAN
         individuals = await self.listed(INDIVIDUALS)
@@ -309,7 +289,24 @@ class Work:
         return mark.due(self.run, self.policy.quarantine_days, datetime.fromisoformat(self.state.started))
 
 
-def _hub(slice_: Slice, ports: Ports, calls: dict[str, int], hub: HubKey) -> Hub:
-    registry = CountedShare(slice_.share(Rate.HUB_REGISTRY, hub), calls, "hubs")
-    queries = CountedShare(slice_.share(Rate.HUB_QUERY, hub), calls, "hubs")
+class Reached(Protocol):
+    """What makes the clients of hubs."""
+
+    @property
+    def hub(self) -> HubOf:
+        """Makes one."""
+
+
+def hub_under(slice_: Slice, ports: Reached, hub: HubKey, *, calls: dict[str, int] | None = None) -> Hub:
+    """A hub's client under the slice's shares of its rates.
+
+    Args:
+        slice_: whose shares.
+        ports: makes it.
+        hub: which.
+        calls: where its calls are counted, as "hubs".
+    """
+    counted = {} if calls is None else calls
+    registry = CountedShare(slice_.share(Rate.HUB_REGISTRY, hub), counted, "hubs")
+    queries = CountedShare(slice_.share(Rate.HUB_QUERY, hub), counted, "hubs")
     return ports.hub(hub, HubShares(identities=registry, queries=queries, twins=registry))

@@ -4,9 +4,7 @@ Among them stand devices that look the same and live: none of their records may 
 """
 
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -15,9 +13,10 @@ from typing import Any
 
 import httpx
 
-from local.clients import Device, ServiceClient, connect
+from local.clients import Device, ServiceClient
 from local.demo import judge
 from local.demo.commands import Commands
+from local.demo.groups import asks_webhook, callers
 from local.demo.screen import Screen
 from local.demo.time_passes import pass_time
 from local.dps.keys import derive_key
@@ -96,7 +95,7 @@ class PurgeChapter:
     async def _register_all(self) -> None:
         self._screen.chapter(f"{len(FATES)} devices register through {OLD}, others through {NEW}")
         for group in (OLD, NEW):
-            await self._service.put_group(_group(group, self._stack.allocate_url))
+            await self._service.put_group(asks_webhook(group, self._stack.allocate_url))
             self._keys[group] = (await self._service.keys(f"enrollmentGroups/{group}"))["primaryKey"]
         await self._register(OLD, [each.device for each in FATES])
         await self._register(NEW, LOOKALIKES)
@@ -277,21 +276,7 @@ def _counts(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counted.items())
 
 
-def _group(name: str, webhook: str) -> dict[str, Any]:
-    return {
-        "enrollmentGroupId": name,
-        "attestation": {"type": "symmetricKey"},
-        "allocationPolicy": "custom",
-        "customAllocationDefinition": {"webhookUrl": webhook, "apiVersion": "2021-10-01"},
-        "reprovisionPolicy": {"updateHubAssignment": True, "migrateDeviceData": True},
-    }
-
-
 async def purge_chapter(stack: Stack, screen: Screen) -> None:
     """Run the chapter on a stack whose hubs are HUBS and whose app has SETTINGS."""
-    with tempfile.TemporaryDirectory(prefix="dps-demo-") as folder:
-        async with AsyncExitStack() as clients:
-            operator = await clients.enter_async_context(connect(stack.address.url, stack.trust))
-            devices = await clients.enter_async_context(connect(stack.address.url, stack.trust))
-            service = ServiceClient(operator, stack.dps_connection_string, now=stack.cloud.world.clock.now)
-            await PurgeChapter(stack, screen, service, devices, Path(folder)).run()
+    async with callers(stack) as who:
+        await PurgeChapter(stack, screen, who.service, who.devices, who.folder).run()

@@ -13,7 +13,7 @@ from lifecycle.decommission.told import Told
 from lifecycle.decommission.work import Ports
 from lifecycle.enrollments import change as changes
 from lifecycle.enrollments.escrow import Vault, escrowed_keys
-from lifecycle.jobs import JobRow, JobStore, State, show, tick
+from lifecycle.jobs import JobRow, State, show, tick
 from lifecycle.rates import Rates
 from lifecycle.rotation.row import RotationTerms, adopt
 from lifecycle.rotation.store import RotationStore
@@ -126,8 +126,8 @@ class DecommissionRig(PurgeRig):
     ) -> JobRow:
         """A whole run; `between` two slices somebody may interfere."""
         ports = ports or self.of()
-        rates = Rates(self.moving)
-        kind, store = decommission_kind(ports, pace_of(rates)), JobStore(ports.table, NAME, self.moving)
+        rates = Rates(self.pace, self.shares, units=self.units)
+        kind, store = decommission_kind(ports, pace_of(rates)), self.jobs(ports.table)
         for _ in range(300):
             await create(store, job, told, by="test")
             await tick([kind], store, rates, self.told)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from clients.auth import ConnectionString
 from clients.connections import Connections
 from clients.dps import DpsClient
 from clients.hubs import HubClient, HubShares
-from clients.ports import RateShare, Table
+from clients.ports import Clock, RateShare, Table
 from lifecycle.audit.snapshot import Group, Listed, Snapshots, group_key
 from lifecycle.enrollments import change as changes
 from lifecycle.enrollments.at_dps import individuals
@@ -128,6 +129,8 @@ class PurgeRig(CloudRig):
         self.units = units
         self.shares = shares
         self.moving = Moving(self.clock)
+        self.pace: Clock = self.moving
+        """What the rates' minutes are measured by."""
         self.memory = MemoryTable()
         self.told = Told()
         self.calls: Counter[tuple[str, str, str]] = Counter()
@@ -139,6 +142,7 @@ class PurgeRig(CloudRig):
             self.at(name).subscribe(self._heard)
         self.linked: frozenset[HubKey] | Unknown = frozenset({HUB_A, HUB_B})
         self._number = 0
+        self._unique = count(1)
 
     @property
     def now(self) -> datetime:
@@ -225,17 +229,20 @@ class PurgeRig(CloudRig):
         )
         assert (await allocator.answer(json.dumps(body).encode(), NAME)).status == 200
 
-    async def remember(self, name: str, *ids: str, run: str = "audit-1") -> None:
+    async def remember(self, name: str, *ids: str | Listed, run: str = "audit-1") -> None:
         """What an audit would have kept of a group."""
         snapshots, made = Snapshots(self.memory, NAME), "2020-01-01T00:00:00Z"
+        kept = [each if isinstance(each, Listed) else Listed(each) for each in ids]
         found = self.service.group(name)
         if found is not None:
             made = str(
                 (await self.dps().groups.get(name)).document()["createdDateTimeUtc"]  # type: ignore[union-attr]
             )
-        await snapshots.write(run, f"g-{name}", 0, [Listed(each) for each in ids])
+        await snapshots.write(run, f"g-{name}", "1", 0, kept)
+        key, at = group_key(name, made), self.now - timedelta(days=1)
+        before = {each.key: each.etag for each in await snapshots.groups()}
         await snapshots.put(
-            Group(group_key(name, made), name, run, f"g-{name}", 1, len(ids), self.now - timedelta(days=1))
+            Group(key, name, run, f"g-{name}", [["1", 1]], len(ids), at, etag=before.get(key))
         )
 
     async def drop_group(self, name: str) -> None:
@@ -276,8 +283,15 @@ class PurgeRig(CloudRig):
         return Ports(NAME, kept, kept, self.moving, dps, hub, linked, self.told)
 
     def kind(self, ports: Ports) -> tuple[JobKind, JobStore, Rates]:
-        rates = Rates(self.moving, self.shares, units=self.units)
-        return purge_kind(ports, pace_of(rates)), JobStore(ports.table, NAME, self.moving), rates
+        rates = Rates(self.pace, self.shares, units=self.units)
+        return purge_kind(ports, pace_of(rates)), self.jobs(ports.table), rates
+
+    def jobs(self, table: Table) -> JobStore:
+        """With ids that repeat in a test that does."""
+        return JobStore(table, NAME, self.moving, unique=self.unique)
+
+    def unique(self) -> str:
+        return f"{next(self._unique):032x}"
 
     async def purge(
         self,

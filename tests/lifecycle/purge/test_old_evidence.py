@@ -10,8 +10,11 @@ from lifecycle.purge.marks import Mark, Marks
 from lifecycle.purge.rules import Reason
 from lifecycle.purge.state import EVIDENCE, IDLE
 from lifecycle.purge.state import State as Checkpoint
+from lifecycle.purge.survey import RESTARTS
+from local.explore import Life, Run
+from local.explore.paths import CRASH
 from tests.lifecycle.enrollments.rig import HUBS
-from tests.lifecycle.purge.rig import HUB_A, NAME, POLICY, PurgeRig, aged
+from tests.lifecycle.purge.rig import HUB_A, NAME, POLICY, Given, Journal, PurgeRig, aged
 
 WORLD = aged(POLICY, keep_tags=())
 
@@ -110,6 +113,48 @@ async def test_a_chunk_that_was_broken_off_long_ago_is_closed_and_nothing_of_it_
     await run.end()
     assert all(rig.there(name) for name in left)
     assert sorted(each.outcome or "" for each in await rig.archived()) == ["gone", "left", "left"]
+
+
+async def failing(run: Run) -> None:
+    """A listing is refused until the run gives up; another life of it would find DPS well again."""
+    rig = PurgeRig(Given(dps={"max_page_size": 3, "continuation_lifetime": 60.0}))
+    refused = 0
+
+    async def late(request: httpx.Request) -> None:
+        nonlocal refused
+        if "x-ms-continuation" in request.headers and refused < RESTARTS + 1:
+            refused += 1
+            await rig.clock.advance(61)
+
+    try:
+        await rig.group("line-a")
+        await rig.individual("d0", provisioningStatus="disabled")
+        marks = Marks(rig.memory, NAME)
+        for number in range(4):
+            rig.record(f"d{number}", device=False)
+        record = rig.service.registration("d0")
+        assert record is not None
+        at = rig.now - timedelta(days=9)
+        await marks.put(Mark("d0", "d0", "line-a", Reason.DEVICE_GONE, record.etag, HUB_A, at, "p", ""))
+        rig.before.append(late)
+
+        async def process(life: Life) -> None:
+            ports = rig.ports(life.transport(Journal(rig)), life.port(rig.memory, "table"))
+            await rig.purge("purge-1", WORLD, ports=ports, ends=frozenset({State.FAILED, State.DONE}))
+
+        await run.live(process)
+        assert rig.deletes == []
+        assert [row.key async for row in rig.memory.scan(f"{NAME}|purge|listed|purge-1")] == []
+    finally:
+        await rig.aclose()
+
+
+async def test_a_run_that_gave_up_and_died_gives_up_again_and_acts_on_no_half_listing() -> None:
+    whole = Run(crashes=1)
+    await failing(whole)
+    last = len(whole.taken)
+    for call in range(last - 9, last + 1):
+        await failing(Run(named={f"{CRASH}{call}": "before"}, crashes=1))
 
 
 async def test_a_run_ends_with_a_whole_pass_that_finds_nothing_to_do() -> None:

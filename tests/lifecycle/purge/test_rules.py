@@ -31,6 +31,7 @@ def record(
         "registrationId": "Dev-1",
         "status": status,
         "assignedHub": hub,
+        "deviceId": "Dev-1",
         "lastUpdatedDateTimeUtc": (NOW - timedelta(days=days)).isoformat(),
         "etag": etag,
     }

@@ -1,5 +1,6 @@
 """What the timer of the purge sets going, by which rules, and what it does where they cannot be used."""
 
+import asyncio
 from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +12,11 @@ from clients.ports import Table
 from clients.telemetry import EVENTS
 from lifecycle.errors import InvalidOption
 from lifecycle.jobs import JobRow, stop
+from lifecycle.purge.heard import HeardStore, ask
 from lifecycle.purge.job import create
 from lifecycle.purge.policy import PurgePolicy
 from lifecycle.purge.rules_file import load_rules, read_rules
-from lifecycle.rates import Rates
+from lifecycle.rates import Rate, Rates
 from local.world import ManualClock
 from settings import Settings, SettingsError
 from tests.lifecycle.purge.rig import Told
@@ -41,8 +43,15 @@ class Timer:
     def __init__(self, rules: Path | None = None, **settings: str) -> None:
         self.clock, self.told = ManualClock(), Told()
         wiring = Kept(Settings.read({"DPS_HOST": "dps.example", "DPS_NAME": "dps-1", **settings}), self.clock)
-        rates = Rates(self.clock)
-        self.background = Background(wiring, self.told, rates, None, "worker", purge_rules=rules)
+        self.rates = Rates(self.clock)
+        self.background = Background(
+            wiring,
+            self.told,
+            self.rates,
+            None,
+            "worker",
+            purge_rules=rules,
+        )
 
     async def jobs(self) -> list[JobRow]:
         return [job for job in (await self.background.jobs.current()).jobs if job.kind == "purge"]
@@ -118,6 +127,30 @@ async def test_a_file_that_is_not_deployed_runs_nothing() -> None:
     await timer.background.purge()
     assert await timer.jobs() == []
     assert "'nowhere.yaml' cannot be read (FileNotFoundError)" in str(timer.told.events[-1][1])
+
+
+DELETED = {
+    "id": "e-1",
+    "topic": "/hubs/hub-a",
+    "subject": "devices/dev-1",
+    "eventType": "Microsoft.Devices.DeviceDeleted",
+    "data": {"hubName": "hub-a", "deviceId": "dev-1"},
+}
+
+
+async def test_an_event_waits_for_no_turn_of_a_rate_and_is_looked_at_by_one_job() -> None:
+    timer = Timer()
+    timer.rates.share("purge", Rate.DPS).slow(60)
+    for _ in range(3):
+        await asyncio.wait_for(timer.background.hub_event(DELETED), 5)
+    assert timer.clock.sleeping == 0
+    assert timer.events() == ["device_deleted"] * 3
+    assert await timer.jobs() == []
+    jobs = timer.background.jobs
+    heard = HeardStore(timer.background._wiring.table("purge"), "dps-1")
+    asked = [await ask(jobs, heard) for _ in range(2)]
+    assert [each is not None and each.new for each in asked] == [True, False]
+    assert [job.params for job in await timer.jobs()] == [{"do": "heard"}]
 
 
 def test_a_file_is_read_alike_with_and_without_the_section() -> None:
