@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from urllib.parse import parse_qsl, urlsplit
 
 from clients.errors import ClientError
 from clients.ports import Clock, Row, Table, Telemetry
@@ -35,6 +36,9 @@ DPS = 16
 OTHERS = "~others"
 """What further names are counted under. No DPS can be called that."""
 
+CODE = "code"
+"""The query parameter with the key; ASP.NET compares names of parameters without their case."""
+
 TRIES = 4
 """How often a row is written that another instance keeps moving; after that the next flush adds it."""
 
@@ -49,6 +53,30 @@ def fingerprint(key: str) -> str:
     return hmac.new(_PURPOSE, key.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:12]
 
 
+def presented(header: str | None, url: str, params: Mapping[str, str]) -> str | None:
+    """The key that the host let a request in by; None: none was presented.
+
+    As the host's AuthenticationLevelHandler finds it (seen in its source): the header, where there is one,
+    even an empty one; else the first value of the query parameter `code`, in any case of its letters. The
+    parameters alone would not do: the host hands several values of one name on as one, joined by commas.
+
+    Args:
+        header: x-functions-key as the host hands it on; None: there was none.
+        url: of the request, as the host hands it on; one without a query says nothing.
+        params: of its query, as the host hands them on.
+    """
+    if header is not None:
+        return header.partition(",")[0].strip() or None
+    try:
+        pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    except ValueError:
+        pairs = []
+    for name, value in (*pairs, *params.items()):
+        if name.lower() == CODE:
+            return value or None
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """What is known of a key's use for a DPS.
@@ -59,7 +87,7 @@ class Use:
         calls: how many.
         first: of them.
         last: of them.
-        placed: those that were answered 200.
+        placed: those of devices that were answered 200.
         last_placed: None: none was.
     """
 
@@ -104,26 +132,28 @@ class KeyUse:
         self._dps: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
 
-    def count(self, key: str | None, dps: str, status: int) -> None:
+    def count(self, key: str | None, dps: str, status: int, *, check: bool = False) -> None:
         """Note one call. Needs a running loop; never raises, and waits for nothing.
 
         Args:
             key: as presented, in the query or the header; None: none was.
             dps: of the route.
             status: what it was answered.
+            check: only a check of the webhook called: the key was used, and no device was placed by it.
         """
+        placed = status == 200 and not check
         if self._table is None or not key:
             return
         name = (fingerprint(key), _told(self._dps, dps.lower(), DPS) if _DPS.fullmatch(dps) else "")
         if _told(self._keys, name[0], KEYS) == OTHERS:
             return
         now = self._clock.now()
-        used = Use(*name, 1, now, now, int(status == 200), now if status == 200 else None)
+        used = Use(*name, 1, now, now, int(placed), now if placed else None)
         held = self._held.get(name)
         self._held[name] = used if held is None else held.plus(used)
         idle = self._writing is None or self._writing.done()
         # The first call that placed a device is worth a write of its own: a canary is watched by it.
-        since = self._flushed.get((name, status == 200))
+        since = self._flushed.get((name, placed))
         if idle and (since is None or self._clock.monotonic() - since >= FLUSH_SECONDS):
             self._writing = asyncio.create_task(self.flush())
 

@@ -204,13 +204,7 @@ async def breach(
         f"both keys of enrollment group {group} go at once, without overlap: no device of it can register "
         "until it has a key derived from the new one; connected devices stay connected"
     )
-    if dry_run:
-        raise OnlyShown("--dry-run: nothing was changed")
-    typed = confirm if confirm is not None else await session.terminal.ask(f"type {group} to go on: ")
-    if typed is None:
-        raise NotConsented("there is no terminal to type the group's id at; give it with --confirm")
-    if typed != group:
-        raise NotConsented(f"that is not {group}; nothing was changed")
+    await _typed(session, group, confirm, dry_run=dry_run)
     name = secret or _secret_name(session, group)
     job = await commands.breach(rotations, group, name, terms, by=whoever(None), rotation=lambda: uuid4().hex)
     _asked(session, job)
@@ -218,6 +212,29 @@ async def breach(
         "when `rotate status` shows it idle: `rotate export-device-keys` for the new device keys, and "
         "`rotate identities` for the hub identities that still have old ones"
     )
+
+
+async def forget(
+    enrollment_id: Group,
+    *,
+    confirm: Annotated[
+        str | None,
+        Parameter(group=CHANGES, help="The group's id once more, instead of typing it when asked."),
+    ] = None,
+    dry_run: DryRun = False,
+    session: Injected[Session],
+) -> None:
+    """End the rotation of a group that was deleted: its row goes, its keys stay in the vault."""
+    group = _group(enrollment_id)
+    rotations = await _rotations(session)
+    row = await rotations.store.get(group)
+    session.terminal.note(
+        f"the row of enrollment group {row.group} is deleted if {session.dps.host} does not have the group; "
+        f"what is in the vault stays, in {row.secret}, {row.pending} and {row.replaced}"
+    )
+    await _typed(session, group, confirm, dry_run=dry_run)
+    kept = await commands.forget(rotations, group)
+    session.output.one({"group": row.group, "forgotten": True, "secrets": list(kept)})
 
 
 async def identities(
@@ -291,11 +308,22 @@ async def export_keys(
 def app() -> App:
     """The noun with its commands."""
     noun = App(name="rotate", help="Keys of enrollment groups, exchanged without locking a device out.")
-    for command in (adopt, plan, start, status, promote, retire, abort, breach, identities):
+    for command in (adopt, plan, start, status, promote, retire, abort, breach, identities, forget):
         noun.command(command)
     noun.command(export_keys, name="export-device-keys")
     noun.command(rotate_webhook_key.app())
     return noun
+
+
+async def _typed(session: Session, group: str, confirm: str | None, *, dry_run: bool) -> None:
+    """Go on only if the group's id was typed."""
+    if dry_run:
+        raise OnlyShown("--dry-run: nothing was changed")
+    typed = confirm if confirm is not None else await session.terminal.ask(f"type {group} to go on: ")
+    if typed is None:
+        raise NotConsented("there is no terminal to type the group's id at; give it with --confirm")
+    if typed != group:
+        raise NotConsented(f"that is not {group}; nothing was changed")
 
 
 async def _consent(

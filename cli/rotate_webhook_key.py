@@ -4,6 +4,7 @@ It works under the operator's own login: the app has no rights on its own keys.
 """
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -25,7 +26,8 @@ from lifecycle.enrollments.change import Kind  # noqa: TC001 - cyclopts reads an
 from lifecycle.enrollments.diff import Difference
 from lifecycle.jobs import JobStore
 from lifecycle.rotation.webhook_key import roll as rolling
-from lifecycle.rotation.webhook_key.observe import RollPorts, left_behind
+from lifecycle.rotation.webhook_key.follow import check_alone, join, lead_of
+from lifecycle.rotation.webhook_key.observe import Peer, RollPorts, left_behind
 from lifecycle.rotation.webhook_key.plan import RollPlan, plan
 from lifecycle.rotation.webhook_key.row import (
     Consent,
@@ -35,6 +37,7 @@ from lifecycle.rotation.webhook_key.row import (
     Why,
     begun,
     consented,
+    followed,
     retried,
 )
 from lifecycle.rotation.webhook_key.step import Rest
@@ -45,6 +48,7 @@ Site = Annotated[
     str | None,
     Parameter(help="The allocation app's resource id, /subscriptions/…/sites/NAME; else WEBHOOK_SITE_ID."),
 ]
+_DPS = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", re.ASCII)
 _SHORT = re.compile(r"([0-9]{1,4})([ms])", re.ASCII)
 
 
@@ -75,6 +79,10 @@ async def start(  # noqa: C901 - it begins a roll, or goes on with one
         bool,
         Parameter(negative=(), group=CHANGES, help="Go on although no device of the canary has registered."),
     ] = False,
+    follow: Annotated[
+        str | None,
+        Parameter(help="Go along with the roll of this DPS, which has the same app: its name (DPS_NAME)."),
+    ] = None,
     site: Site = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -83,6 +91,10 @@ async def start(  # noqa: C901 - it begins a roll, or goes on with one
     """Begin a roll, or go on with the one under way, whatever it stopped at."""
     if canary is not None and canary_individual is not None:
         raise Usage("--canary-individual: a group is named too; one enrollment goes first")
+    if follow is not None and (canary or canary_individual or replaces):
+        raise Usage("--follow: that roll has chosen its keys and its canary already; name none")
+    if follow is not None and not _DPS.fullmatch(follow):
+        raise Usage(f"--follow: {follow[:80]!a} is no name of a DPS; give the DPS_NAME of its app")
     terms = RollTerms(probes, _span(probe_time, "probe_time"), _span(watch, "watch"), _span(unused, "unused"))
     store = _store(session)
     row = await store.get()
@@ -92,7 +104,15 @@ async def start(  # noqa: C901 - it begins a roll, or goes on with one
     bases = (_base(session), *(validation.webhook_url(each.partition("?")[0]) for each in also or ()))
     confirmation = Confirmation(session.terminal, yes=yes, dry_run=dry_run)
     found: RollPlan | None = None
-    if row.stage is Stage.IDLE:
+    lead: RollRow | None = None
+    if row.stage is Stage.IDLE and follow is not None:
+        lead = await lead_of(ports, follow, _secret(session))
+        await confirmation.ask(
+            f"go along with the roll of DPS {follow}", [Difference("webhookKey", "any", lead.new_name)]
+        )
+        await join(ports, follow, lead.roll)
+    elif row.stage is Stage.IDLE:
+        await check_alone(ports, resource)
         named: tuple[Kind, str] | None = None
         if canary is not None:
             named = "group", validation.known_id(canary, "canary")
@@ -109,6 +129,11 @@ async def start(  # noqa: C901 - it begins a roll, or goes on with one
     by = whoever(None)
 
     def say(there: RollRow, now: datetime) -> RollRow:
+        if there.stage is Stage.IDLE and lead is not None and follow is not None:
+            place = replace(
+                there, secret=_secret(session), site=resource, function=FUNCTION, bases=bases, terms=terms
+            )
+            return followed(place, lead, follow.lower(), rolling.unique(), by=by, now=now)
         if there.stage is Stage.IDLE:
             if found is None:  # it ended while this command waited
                 return there
@@ -148,7 +173,7 @@ async def retire(
         Parameter(
             negative=(),
             group=CHANGES,
-            help="Although the app counts no uses of its keys, or another DPS used the old one last.",
+            help="Although the app counts no uses of its keys, or another DPS may still need the old one.",
         ),
     ] = False,
     site: Site = None,
@@ -156,7 +181,10 @@ async def retire(
     dry_run: DryRun = False,
     session: Injected[Session],
 ) -> None:
-    """Delete the old key, if every enrollment has the new one and nobody used the old one for long enough."""
+    """Delete the old key, if every enrollment has the new one and nobody used the old one for long enough.
+
+    It waits until the app has looked at every enrollment once more, and deletes the key right after.
+    """
     words: tuple[Consent, ...] = ("retire", "uncounted") if uncounted else ("retire",)
     row, rest = await _consent(
         session, words, "delete the old function key", site=site, yes=yes, dry_run=dry_run
@@ -192,6 +220,11 @@ async def _consent(
     for word in words:
         consented(row, word)  # what cannot be is said before anybody is asked
     key = row.old_name if "retire" in words else row.new_name
+    if "retire" in words:
+        every = ", ".join((State(session, None).dps, *row.followers))
+        session.terminal.note(
+            f"looked at are the enrollments of DPS {every}: any other that asks this app must follow first"
+        )
     await Confirmation(session.terminal, yes=yes, dry_run=dry_run).ask(
         what, [Difference(f"functionKeys.{key}", "a key", None)]
     )
@@ -226,7 +259,9 @@ async def _tell(session: Session, row: RollRow, rest: Rest | None) -> None:
             "lastPass": dict(row.counts) or None,
             "everyEnrollmentSince": _time(row.clean_since),
             "oldKeyMayGo": _may_go(row, used),
-            "othersWithOldKey": list(left_behind(row, uses, State(session, None).dps)),
+            "follows": row.follows,
+            "followers": list(row.followers),
+            "othersNotFollowing": list(left_behind(row, uses, State(session, None).dps)),
             "waitsFor": str(row.blocked),
             "problem": row.problem,
             "by": row.by,
@@ -276,6 +311,10 @@ def _ports(session: Session, site: str) -> RollPorts:
     async def uses() -> tuple[Use, ...]:
         return await read_uses(wiring.table("keyuse"))
 
+    def peer(name: str) -> Peer:
+        rolls = RollStore(wiring.table("rotations"), name, clock)
+        return Peer(rolls, JobStore(wiring.table("jobs"), name, clock))
+
     return RollPorts(
         keys=wiring.function_keys(UnpacedShare(), site, FUNCTION),
         vault=session.vault,
@@ -285,6 +324,7 @@ def _ports(session: Session, site: str) -> RollPorts:
         jobs=JobStore(wiring.table("jobs"), State(session, None).dps, clock),
         uses=uses,
         call=call,
+        peer=peer,
         dps=State(session, None).dps,
     )
 

@@ -17,14 +17,14 @@ cleared up by listing the keys.
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from clients.connections import Connections
 from clients.errors import NotFound, NotSendable
+from clients.management import management, resource_path
 from clients.outcomes import Deleted, Gone
 from clients.ports import Clock, RateShare
 from clients.reading import Misshapen, understood
-from clients.service import Auth, Fault, Request, Service
+from clients.service import Auth, Fault, Request
 from clients.vault_shapes import SecretValue
 
 WEB_API_VERSION = "2024-11-01"
@@ -71,17 +71,9 @@ class FunctionKeysClient:
         Raises:
             NotSendable: the id is not that of a site, or the name none of a function.
         """
-        trimmed = site.strip().rstrip("/")
-        segments = trimmed.split("/")
-        if not _SITE.fullmatch(trimmed) or {".", ".."} & set(segments):
-            raise NotSendable(
-                "the app's resource id must look like /subscriptions/ID/resourceGroups/NAME/providers/"
-                "Microsoft.Web/sites/NAME; copy it from the portal (JSON view)"
-            )
-        self._path = "/".join(quote(segment, safe="()") for segment in segments)
+        self._path = resource_path(site, _SITE, "app", "Microsoft.Web/sites/NAME")
         self._path += f"/functions/{_checked('function', function)}"
-        self._service = Service(
-            "the management plane",
+        self._service = management(
             url,
             api_version=api_version,
             auth=auth,

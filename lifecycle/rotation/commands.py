@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from clients.vault_shapes import Secret
-from lifecycle.errors import NoSuchEnrollment, RotationRefused
+from lifecycle.errors import NoSuchEnrollment, RotationMoved, RotationRefused
 from lifecycle.jobs import JobRow, JobStore
 from lifecycle.rotation import row as rows
 from lifecycle.rotation.consent import consented
 from lifecycle.rotation.decide import next_step
-from lifecycle.rotation.observe import Groups, Seen, Vault, observe
+from lifecycle.rotation.observe import Groups, Seen, Vault, made_at, observe
 from lifecycle.rotation.row import Mode, RotationRow, RotationTerms, SlotName, Stage, Use, other
 from lifecycle.rotation.run import KIND
 from lifecycle.rotation.step import Record, Rest, Step, Wait
@@ -98,12 +98,8 @@ async def adopt(
     seen = await observe(made, rotations.groups, rotations.vault, webhook_url=rotations.webhook_url)
     _check(made, seen, active, others)
     assert seen.group is not None
-    made = replace(made, group=seen.group.id)
-    for each in (await rotations.store.all()).rows:
-        if each.secret.lower() == secret.lower() and each.group.lower() != group.lower():
-            raise RotationRefused(
-                group, f"cannot have the secret of group {each.group!a}", "name another secret"
-            )
+    made = replace(made, group=seen.group.id, created=made_at(seen.group))
+    await _check_unshared(rotations, made)
     if await rotations.store.insert(made):
         return made
     if not again:
@@ -117,6 +113,18 @@ async def adopt(
         )
 
     return await rotations.store.change(group, edit)
+
+
+async def _check_unshared(rotations: Rotations, made: RotationRow) -> None:
+    """No two groups write one secret: neither as their live one nor beside it."""
+    for each in (await rotations.store.all()).rows:
+        if each.group.lower() != made.group.lower() and each.secrets & made.secrets:
+            raise RotationRefused(
+                made.group,
+                f"cannot have the secret {made.secret}: group {each.group!a} has {each.secret}, and each "
+                "writes NAME-pending and NAME-replaced too",
+                "name another secret",
+            )
 
 
 def _check(made: RotationRow, seen: Seen, active: SlotName, others: str) -> None:
@@ -235,7 +243,7 @@ async def breach(
 
     Raises:
         NoSuchEnrollment: there is no such group.
-        RotationRefused: it is no symmetric group.
+        RotationRefused: it is no symmetric group, or the secret is another group's.
         ClientError: what a call may raise.
     """
     found = await rotations.groups.with_keys(group)
@@ -258,7 +266,39 @@ async def breach(
     if row is None:
         slots: dict[SlotName, rows.Slot] = {name: rows.Slot(Use.UNKNOWN) for name in rows.SLOTS}
         row = RotationRow(found.id, secret, terms, slots)
+        await _check_unshared(rotations, row)
     return await _ask(rotations, row, "breach", by, params)
+
+
+async def forget(rotations: Rotations, group: str) -> tuple[str, ...]:
+    """Delete the row of a group that DPS does not have any more. Nothing in the vault is touched.
+
+    Returns:
+        The secrets that keep its keys: no row names them from now on.
+
+    Raises:
+        NotAdopted: there is no row.
+        RotationRefused: the group is there, a key was written ahead that is in no version of the live secret,
+            or a canary may be left somewhere; nothing was deleted.
+        RotationMoved: it kept moving.
+        ClientError: what a call may raise. The same again is safe.
+    """
+    row = await rotations.store.get(group)
+    if await rotations.groups.with_keys(row.group) is not None:
+        raise RotationRefused(row.group, "is at the DPS", "a row is forgotten when its group is gone")
+    if row.chosen and not row.published:
+        raise RotationRefused(
+            row.group,
+            f"has a new key in {row.pending} that was not published, and its row alone knows of it",
+            "say `rotate abort` first (of a breach that did not fail yet: `rotate breach` once more)",
+        )
+    if row.canary.dirty:
+        raise RotationRefused(
+            row.group, "may have left a canary at a hub", "the daily timer takes it away: try tomorrow"
+        )
+    if not await rotations.store.forget(row.group):
+        raise RotationMoved(f"the rotation of group {row.group[:128]!a} changed meanwhile; look again")
+    return row.secret, row.pending, row.replaced
 
 
 async def disable_identities(

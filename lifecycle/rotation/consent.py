@@ -48,9 +48,9 @@ def _no_promote(row: RotationRow, now: datetime) -> tuple[str, str] | None:
 
 def _no_abort(row: RotationRow, now: datetime) -> tuple[str, str] | None:
     del now
-    if row.mode is Mode.BREACH and row.stage is not Stage.IDLE:
+    if row.mode is Mode.BREACH and row.stage not in (Stage.IDLE, Stage.FAILED):
         return "is being re-keyed after a breach, which only goes forward", "see `rotate status`"
-    if row.standing in BEFORE_PUBLISHING or row.stage is Stage.FAILED:
+    if row.standing in BEFORE_PUBLISHING or row.stage in (Stage.FAILED, Stage.BLOCKED):
         return None
     return (
         f"has nothing to abort (it stands at {row.standing})",

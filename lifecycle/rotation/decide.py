@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from lifecycle.rotation.row import (
+    AFTER_PUBLISHING,
     BEFORE_PUBLISHING,
     KEY_CACHE,
     Canary,
@@ -103,6 +104,10 @@ def _abort(row: RotationRow, reality: Reality) -> Step:
     without = replace(row, consents=row.consents - {"abort"})
     if row.stage is Stage.FAILED:
         return Record(rested(row), "given up")
+    if row.mode is Mode.ROUTINE and row.stage is Stage.BLOCKED and row.standing in AFTER_PUBLISHING:
+        if reality.loose:
+            return Tidy(reality.loose)
+        return Record(rested(row), "given up: nothing is overwritten; adopt the group again")
     if row.mode is Mode.BREACH or row.standing not in BEFORE_PUBLISHING or reality.published:
         return Record(without, "not aborted: the new key is published already, or this is a breach")
     if reality.loose:
@@ -153,6 +158,9 @@ def _foreign(row: RotationRow, active: SlotName, reality: Reality) -> Record | N
 def _staging(  # noqa: PLR0911 - as above
     row: RotationRow, target: SlotName, reality: Reality, now: datetime
 ) -> Step:
+    if not reality.same and target not in reality.placed:
+        # What was said of the slots was said of another group of that name.
+        return _block(row, Why.CHANGED, "the group was made anew since it was adopted: abort, adopt it again")
     if row.slots[target].use is not Use.FREE:
         if "retire" in row.consents:
             return Record(_freed(row, target, now), "the old slot is free by consent")
@@ -284,7 +292,8 @@ def _breach(  # noqa: C901, PLR0911 - as above
             return Publish(target)
         case Stage.VERIFIED:
             return _promoted(row, target, reality, Slot(Use.FREE), None)
-    if reality.live != row.published or target not in reality.live_in:
+    # Not by the version that was noted alone: a set whose answer was lost may have made a second one since.
+    if reality.live not in (row.published, reality.published) or target not in reality.live_in:
         return _block(
             row, Why.CHANGED, "the active slot does not hold the live secret's key: it stays disabled"
         )

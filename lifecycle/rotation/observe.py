@@ -125,6 +125,7 @@ async def observe(row: RotationRow, groups: Groups, vault: Vault, *, webhook_url
     found = live if isinstance(live, Secret) else None
     reality = Reality(
         group="missing" if group is None else "symmetric" if keys else "other",
+        same=group is None or not row.created or made_at(group) in (row.created, ""),
         enabled=group is not None and group.enabled,
         writable=_writable(shown),
         filled=frozenset(keys),
@@ -139,6 +140,12 @@ async def observe(row: RotationRow, groups: Groups, vault: Vault, *, webhook_url
         loose=tuple(reading.loose),
     )
     return Seen(reality, shown, dict(reading.values))
+
+
+def made_at(group: EnrollmentGroup) -> str:
+    """When DPS says that the group was made; "" where it does not."""
+    found = group.document().get("createdDateTimeUtc")
+    return found if isinstance(found, str) else ""
 
 
 def _writable(group: EnrollmentGroup | None) -> bool:

@@ -49,6 +49,10 @@ BEFORE_PUBLISHING = frozenset({Stage.STAGING, Stage.WRITTEN, Stage.VERIFIED})
 """The stages in which nobody outside was given the new key."""
 
 
+AFTER_PUBLISHING = frozenset({Stage.PROMOTED, Stage.OVERLAP, Stage.RETIRING})
+"""The stages in which new device keys come from the new key."""
+
+
 class Use(StrEnum):
     """What a slot's key is to devices."""
 
@@ -167,6 +171,7 @@ class RotationRow:
         canary: see Canary.
         enable_after: of a breach: whether the group is to be enabled at its end; None: not looked at yet.
         declined: the live version whose replacement was aborted: no timer begins it again.
+        created: when DPS says that the group was made that was adopted; "" where that is not known.
         holder: the job that works on it.
         epoch: of that job's lease: who holds an older one has lost it.
         updated: when the row was written.
@@ -194,6 +199,7 @@ class RotationRow:
     canary: Canary = field(default_factory=Canary)
     enable_after: bool | None = None
     declined: str = ""
+    created: str = ""
     holder: str = ""
     epoch: int = 0
     updated: datetime | None = None
@@ -221,6 +227,11 @@ class RotationRow:
     def replaced(self) -> str:
         """The secret that keeps what was overwritten."""
         return f"{self.secret}-replaced"
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The names of its secrets, in lower case: names count without it."""
+        return frozenset(name.lower() for name in (self.secret, self.pending, self.replaced))
 
     @property
     def standing(self) -> Stage:
@@ -318,6 +329,7 @@ def breached(row: RotationRow, rotation: str, *, by: str, now: datetime) -> Rota
         slots={name: Slot(Use.UNKNOWN) for name in SLOTS},
         canary=replace(row.canary, state=CanaryState.NONE, tries=0, next_try=None),
         declined="",
+        created="",
     )
 
 

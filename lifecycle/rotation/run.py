@@ -171,6 +171,10 @@ class _Run:
             await self._store.insert(made)
             raise RowMoved
         if row.rotation == params["rotation"]:
+            if self._slice.checkpoint is None:
+                # Whoever began it died before this was saved; without it the job would, if this process died
+                # at its end, begin the same breach anew.
+                await self._slice.save("begun")
             return await self._go_on()
         if self._slice.checkpoint is not None:
             return self._done(row, "ended")

@@ -19,6 +19,7 @@ class Reality:
 
     Attributes:
         group: whether the group is there and has symmetric keys.
+        same: whether it is the group that was adopted, as far as is known, and not one made anew since.
         enabled: whether it lets devices in.
         writable: False where its webhook's key is masked and not known here.
         filled: the slots that hold a key.
@@ -34,6 +35,7 @@ class Reality:
     """
 
     group: Literal["symmetric", "other", "missing"] = "symmetric"
+    same: bool = True
     enabled: bool = True
     writable: bool = True
     filled: frozenset[SlotName] = frozenset()

@@ -1,14 +1,13 @@
 """The rotations' table: one row per group, every write a compare-and-swap."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from clients.errors import TableUnavailable
-from clients.ports import Clock, Row, Scalar, Table
+from clients.ports import Clock, Row, Table
 from lifecycle.errors import NotAdopted, RotationMoved
+from lifecycle.rotation.kept import TRIES, change, packed, unpacked
 from lifecycle.rotation.row import (
     SLOTS,
     Canary,
@@ -22,12 +21,6 @@ from lifecycle.rotation.row import (
     Use,
     Why,
 )
-
-FORM = 1
-"""Of the column `row`. A row of another form is another version's, and left alone."""
-
-TRIES = 8
-"""How often a command's change of a row is tried when the row moves or the table gives no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +118,8 @@ class RotationStore:
             RotationMoved: it kept moving.
             TableUnavailable: it may have been written.
         """
-        for tries in range(TRIES):
-            try:
-                row = await self.get(group)
-                wanted = edit(row)
-                if wanted == row:
-                    return row
-                if (written := await self.replace(wanted)) is not None:
-                    return written
-            except TableUnavailable:
-                # What may have been written shows in the row, which is read again.
-                if tries == TRIES - 1:
-                    raise
-                await self.clock.sleep(0.2 * 2**tries)
-        raise RotationMoved(f"the rotation of group {group[:128]!a} kept changing; try again")
+        what = f"the rotation of group {group[:128]!a}"
+        return await change(lambda: self.get(group), self.replace, edit, self.clock, what)
 
     async def forget(self, group: str) -> bool:
         """Delete a group's row: the group is gone for good. Its secrets stay in the vault.
@@ -160,15 +141,13 @@ class RotationStore:
         raise RotationMoved(f"the rotation of group {group[:128]!a} kept changing; try again")
 
     def _stored(self, row: RotationRow) -> Row:
-        # Beside the row itself, what people look for in a table.
-        values: dict[str, Scalar] = {
-            "form": FORM,
-            "row": json.dumps(document_of(row), separators=(",", ":")),
-            "group": row.group,
-            "stage": row.stage.value,
-            "rotation": row.rotation,
-            "problem": row.problem,
-        }
+        values = packed(
+            document_of(row),
+            group=row.group,
+            stage=row.stage.value,
+            rotation=row.rotation,
+            problem=row.problem,
+        )
         return Row(self._partition, row.group.lower(), values, row.etag)
 
 
@@ -209,6 +188,7 @@ def document_of(row: RotationRow) -> dict[str, Any]:
         },
         "enable_after": row.enable_after,
         "declined": row.declined,
+        "created": row.created,
         "holder": row.holder,
         "epoch": row.epoch,
         "updated": _text(row.updated),
@@ -222,7 +202,7 @@ def row_of(stored: Row) -> RotationRow:
         RotationMoved: another version's.
     """
     try:
-        told = json.loads(str(stored.values["row"] if stored.values["form"] == FORM else ""))
+        told = unpacked(stored)
         terms, canary = told["terms"], told["canary"]
         return RotationRow(
             group=told["group"],
@@ -257,6 +237,7 @@ def row_of(stored: Row) -> RotationRow:
             ),
             enable_after=told["enable_after"],
             declined=told["declined"],
+            created=told.get("created", ""),
             holder=told["holder"],
             epoch=told["epoch"],
             updated=_moment(told["updated"]),

@@ -31,6 +31,10 @@ LOOKING = timedelta(minutes=10)
 takes calls and gives no answer; and Functions ends an invocation after 30."""
 
 
+FORGET = "./run dps rotate forget GROUP"
+"""What ends the row of a group that was deleted by hand; without the group's id, which is said beside it."""
+
+
 @dataclass(frozen=True, slots=True)
 class VaultIdentity:
     """The vault whose events count.
@@ -213,7 +217,9 @@ async def daily(
     for row in every.rows:
         found, problem = await _looked(row, vault, clock, until)
         if (found or problem) and clock.monotonic() < until and await _gone(row, groups):
-            telemetry.event("rotation_gone", dps=rotations.dps, group=row.group, secret=row.secret)
+            telemetry.event(
+                "rotation_gone", dps=rotations.dps, group=row.group, secret=row.secret, fix=FORGET
+            )
             found, problem = _left_to_do(row, found), ""
         try:
             for each in found:

@@ -37,6 +37,9 @@ It keeps running; Ctrl-C ends it. {state} (owner-only) says where everything is.
 
   ask() {{ python3 -c "import json; s = json.load(open('{state}')); print($1)"; }}
 
+  # the operators' commands
+  ./run dps --state {state} hub list --output table
+
   # the webhook, called as DPS calls it
   curl -s "$(ask "s['functions']['allocate_url']")" -H 'content-type: application/json' \\
     -d '{{"deviceRuntimeContext":{{"registrationId":"dev-1"}},"linkedHubs":["hub-east.azure-devices.net"]}}'
@@ -112,9 +115,10 @@ def main() -> int:
     """Run the demo; 0 only if every check held."""
     parser = argparse.ArgumentParser(
         prog="./run demo",
-        description="Chapters, each on a stack of its own on this machine. Exits 0 only if DPS's and the "
-        "hubs' records show what the design promises.",
-        epilog="; ".join(f"{name}: {each.about}" for name, each in CHAPTERS.items()),
+        description="Chapters, each on a stack of its own on this machine.\n"
+        "Exits 0 only if DPS's and the hubs' records show what the design promises.",
+        epilog="chapters:\n" + "\n".join(f"  {name}: {each.about}" for name, each in CHAPTERS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("chapter", nargs="?", choices=CHAPTERS, default="main", help="(default: main)")
     parser.add_argument(
@@ -128,9 +132,10 @@ def main() -> int:
     except (ChildFailed, NotInstalled) as error:
         print(f"./run demo: {error}", file=sys.stderr)
         return 1
+    print("\nFurther chapters:")
     for name, chapter in CHAPTERS.items():
         if name != options.chapter:
-            print(f"\n./run demo {name}: {chapter.about}")
+            print(f"  ./run demo {name}: {chapter.about}")
     return status
 
 

@@ -6,9 +6,8 @@ What mends a fault is taken from the finding's own text and typed as it stands t
 import asyncio
 import json
 import shlex
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -35,6 +34,7 @@ from local.demo.audit_faults import (
     groups,
 )
 from local.demo.commands import Commands
+from local.demo.groups import callers
 from local.demo.screen import Screen
 from local.dps import sas
 from local.dps.authorities import CaCertificate
@@ -274,9 +274,5 @@ def _open(findings: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 async def audit_chapter(stack: Stack, screen: Screen) -> None:
     """Run the chapter on a stack whose hubs are HUBS and whose app has SETTINGS."""
-    with tempfile.TemporaryDirectory(prefix="dps-demo-") as folder:
-        async with AsyncExitStack() as clients:
-            operator = await clients.enter_async_context(connect(stack.address.url, stack.trust))
-            devices = await clients.enter_async_context(connect(stack.address.url, stack.trust))
-            service = ServiceClient(operator, stack.dps_connection_string)
-            await AuditChapter(stack, screen, service, devices, Path(folder)).run()
+    async with callers(stack) as who:
+        await AuditChapter(stack, screen, who.service, who.devices, who.folder).run()

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from local.demo.groups import asks_webhook
+
 HUB_A, HUB_B, CLOSED, RETIRED = (f"hub-{name}.azure-devices.net" for name in ("a", "b", "closed", "retired"))
 HUBS = (HUB_A, HUB_B, CLOSED, RETIRED)
 FLEET = "line-a"
@@ -56,12 +58,12 @@ def groups(webhook: str) -> list[dict[str, Any]]:
     Args:
         webhook: the app's URL with its key.
     """
-    custom = _group(FLEET, webhook)
+    custom = asks_webhook(FLEET, webhook)
     reprovisions = custom["reprovisionPolicy"]
     return [
         custom,
-        _group("keyless", webhook.partition("?")[0]),
-        _group("legacy", webhook, api="2019-03-31")
+        asks_webhook("keyless", webhook.partition("?")[0]),
+        asks_webhook("legacy", webhook, api_version="2019-03-31")
         | {
             "reprovisionPolicy": {"updateHubAssignment": False, "migrateDeviceData": False},
             "initialTwin": {
@@ -69,14 +71,14 @@ def groups(webhook: str) -> list[dict[str, Any]]:
                 "properties": {"desired": {"additional_properties": DESIRED}},
             },
         },
-        _group("left", webhook) | {"iotHubs": [CLOSED, RETIRED]},
+        asks_webhook("left", webhook) | {"iotHubs": [CLOSED, RETIRED]},
         {
             "enrollmentGroupId": "silent",
             "attestation": {"type": "symmetricKey"},
             "reprovisionPolicy": reprovisions,
         },
-        _group("expired", webhook) | {"attestation": _signed_by(certificate("expired CA", days=-3))},
-        _group("ending", webhook) | {"attestation": _signed_by(certificate("ending CA", days=60))},
+        asks_webhook("expired", webhook) | {"attestation": _signed_by(certificate("expired CA", days=-3))},
+        asks_webhook("ending", webhook) | {"attestation": _signed_by(certificate("ending CA", days=60))},
     ]
 
 
@@ -96,16 +98,6 @@ def certificate(name: str, *, days: int) -> str:
         .sign(key, hashes.SHA256())
     )
     return made.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _group(name: str, webhook: str, *, api: str = "2021-10-01") -> dict[str, Any]:
-    return {
-        "enrollmentGroupId": name,
-        "attestation": {"type": "symmetricKey"},
-        "allocationPolicy": "custom",
-        "customAllocationDefinition": {"webhookUrl": webhook, "apiVersion": api},
-        "reprovisionPolicy": {"updateHubAssignment": True, "migrateDeviceData": True},
-    }
 
 
 def _signed_by(pem: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ class Commands:
         """
         short = [word.replace(f"{self._folder}{os.sep}", "") for word in words]
         if shown:
-            self._screen.say(f"$ ./run dps {' '.join(short)}")
+            self._screen.say(f"$ ./run dps {shlex.join(short)}")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "local.demo.dated", repr(self._clock.ahead), "cli"),
             *("--state", str(self._state), *words),

@@ -5,19 +5,18 @@ The operator's commands are those of `./run dps`, run as processes of their own.
 
 import asyncio
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from local.clients import Device, ServiceClient, connect
+from local.clients import Device, ServiceClient
 from local.demo import judge
 from local.demo.commands import Commands
+from local.demo.groups import asks_webhook, callers
 from local.demo.judge import Survey
 from local.demo.screen import Screen, collect
 from local.dps.keys import derive_key
@@ -116,18 +115,7 @@ class PolicyChapter:
 
     async def _enroll(self) -> None:
         for group, moves in (("factory", True), ("fixed", False)):
-            await self._operator.put_group(
-                {
-                    "enrollmentGroupId": group,
-                    "attestation": {"type": "symmetricKey"},
-                    "allocationPolicy": "custom",
-                    "customAllocationDefinition": {
-                        "webhookUrl": self._stack.allocate_url,
-                        "apiVersion": "2021-10-01",
-                    },
-                    "reprovisionPolicy": {"updateHubAssignment": moves, "migrateDeviceData": moves},
-                }
-            )
+            await self._operator.put_group(asks_webhook(group, self._stack.allocate_url, moves=moves))
             self._keys[group] = (await self._operator.keys(f"enrollmentGroups/{group}"))["primaryKey"]
 
     async def _activate(self) -> None:
@@ -319,9 +307,5 @@ def _short(host_name: str) -> str:
 
 async def policy_chapter(stack: Stack, screen: Screen) -> None:
     """Run the chapter on a stack whose hubs are HUBS and whose app has SETTINGS."""
-    with tempfile.TemporaryDirectory(prefix="dps-demo-") as folder:
-        async with AsyncExitStack() as clients:
-            operator = await clients.enter_async_context(connect(stack.address.url, stack.trust))
-            devices = await clients.enter_async_context(connect(stack.address.url, stack.trust))
-            service = ServiceClient(operator, stack.dps_connection_string)
-            await PolicyChapter(stack, screen, service, devices, Path(folder)).run()
+    async with callers(stack) as who:
+        await PolicyChapter(stack, screen, who.service, who.devices, who.folder).run()

@@ -6,16 +6,15 @@ use, to bring new keys to the devices, and to agree that the old one may go.
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from local.clients import Device, ServiceClient, connect
+from local.clients import Device, ServiceClient
 from local.demo import judge
 from local.demo.commands import Commands
+from local.demo.groups import asks_webhook, callers
 from local.demo.judge import Check
 from local.demo.screen import Screen
 from local.demo.time_passes import pass_time
@@ -90,7 +89,7 @@ class RotationChapter:
 
     async def _adopt(self) -> None:
         self._screen.chapter(f"{DEVICES} devices have keys of the primary slot; an operator says so, once")
-        await self._service.put_group(_group(self._stack.allocate_url))
+        await self._service.put_group(asks_webhook(GROUP, self._stack.allocate_url))
         key = (await self._keys())["primary"]
         expires = int((self._now() + EXPIRES).timestamp())
         self._stack.cloud.vault.put(SECRET, key, expires=expires, tags={"CredentialId": "primary"})
@@ -280,22 +279,8 @@ class RotationChapter:
         return self._stack.cloud.world.clock.now()
 
 
-def _group(webhook: str) -> dict[str, Any]:
-    return {
-        "enrollmentGroupId": GROUP,
-        "attestation": {"type": "symmetricKey"},
-        "allocationPolicy": "custom",
-        "customAllocationDefinition": {"webhookUrl": webhook, "apiVersion": "2021-10-01"},
-        "reprovisionPolicy": {"updateHubAssignment": True, "migrateDeviceData": True},
-    }
-
-
 async def rotation_chapter(stack: Stack, screen: Screen) -> None:
     """Run the chapter on a stack whose hubs are HUBS and whose app has SETTINGS."""
-    with tempfile.TemporaryDirectory(prefix="dps-demo-") as folder:
-        async with AsyncExitStack() as clients:
-            operator = await clients.enter_async_context(connect(stack.address.url, stack.trust))
-            devices = await clients.enter_async_context(connect(stack.address.url, stack.trust))
-            service = ServiceClient(operator, stack.dps_connection_string, now=stack.cloud.world.clock.now)
-            traffic = Traffic(devices, stack.dps.id_scope)
-            await RotationChapter(stack, screen, service, traffic, Path(folder)).run()
+    async with callers(stack) as who:
+        traffic = Traffic(who.devices, stack.dps.id_scope)
+        await RotationChapter(stack, screen, who.service, traffic, who.folder).run()

@@ -16,6 +16,7 @@ import httpx
 from local.clients import Device, ServiceClient
 from local.demo import judge
 from local.demo.commands import Commands
+from local.demo.groups import asks_webhook
 from local.demo.judge import Check
 from local.demo.screen import Screen
 from local.demo.time_passes import pass_time
@@ -28,6 +29,8 @@ PILOT = "pilot"
 OTHERS = ("line-b", "line-c")
 LOOKS = 100
 LOOK_SECONDS = 2.0
+ASKED_SECONDS = 5.0
+"""By then a command has asked the app; if not, the app's own tick comes within the minute."""
 
 
 class WebhookKeyPart:
@@ -94,8 +97,11 @@ class WebhookKeyPart:
                 for each in told["uses"]
             ],
         )
-        await self._dps("rotate", "webhook-key", "retire", "--yes", results=False)
+        retiring = asyncio.create_task(self._dps("rotate", "webhook-key", "retire", "--yes", results=False))
+        # It waits for the app's last look at every enrollment, which a tick begins.
+        await asyncio.sleep(ASKED_SECONDS)
         await self._until("idle")
+        await retiring
         await self._traffic.rounds(2)
         opens = [await self._opens(key) for key in (old, new)]
         self._screen.check(
@@ -111,18 +117,7 @@ class WebhookKeyPart:
         """More groups with the webhook, and a device of each."""
         now = self._stack.cloud.world.clock.now
         for group in (PILOT, *OTHERS):
-            await self._service.put_group(
-                {
-                    "enrollmentGroupId": group,
-                    "attestation": {"type": "symmetricKey"},
-                    "allocationPolicy": "custom",
-                    "customAllocationDefinition": {
-                        "webhookUrl": self._stack.allocate_url,
-                        "apiVersion": "2021-10-01",
-                    },
-                    "reprovisionPolicy": {"updateHubAssignment": True, "migrateDeviceData": True},
-                }
-            )
+            await self._service.put_group(asks_webhook(group, self._stack.allocate_url))
             key = (await self._service.keys(f"enrollmentGroups/{group}"))["primaryKey"]
             name = f"{group}-01"
             self._traffic.give(Device(name, derive_key(key, name), now=now), "primary")

@@ -4,7 +4,9 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from allocation import KeyUse, fingerprint, read_uses, uses_of
+import pytest
+
+from allocation import KeyUse, fingerprint, presented, read_uses, uses_of
 from clients.errors import TableUnavailable
 from clients.ports import Receipt, Row
 from local.world import ManualClock
@@ -56,6 +58,28 @@ def test_a_fingerprint_is_short_and_tells_keys_apart() -> None:
     assert len(fingerprint("\udc80")) == 12
 
 
+@pytest.mark.parametrize(
+    ("header", "query", "params", "key"),
+    [
+        (None, "?code=a", {"code": "a"}, "a"),
+        (None, "?CODE=a", {"CODE": "a"}, "a"),
+        (None, "?Code=a&code=b", {"Code": "a,b"}, "a"),
+        (None, "?x=1&code=a%2Fb%3D%3D", {}, "a/b=="),
+        (None, "", {"cOdE": "a"}, "a"),
+        (None, "?code=", {"code": "b"}, None),
+        (None, "?codes=a", {}, None),
+        (None, "", {}, None),
+        ("a", "?code=b", {"code": "b"}, "a"),
+        ("a,b", "?code=c", {"code": "c"}, "a"),
+        ("", "?code=b", {"code": "b"}, None),
+    ],
+)
+def test_the_key_that_counts_is_the_one_that_the_host_looked_at(
+    header: str | None, query: str, params: dict[str, str], key: str | None
+) -> None:
+    assert presented(header, f"https://app.example/api/allocate{query}", params) == key
+
+
 async def test_the_first_use_is_written_at_once_and_the_next_ones_a_minute_later() -> None:
     table = MemoryTable()
     use, clock, told = counting(table)
@@ -77,6 +101,15 @@ async def test_the_first_use_is_written_at_once_and_the_next_ones_a_minute_later
     [seen] = await read_uses(table)
     assert (seen.calls, seen.placed, seen.last) == (503, 502, clock.now())
     assert len(told.events) == 3
+
+
+async def test_a_check_of_the_webhook_uses_the_key_and_is_no_device_placed_by_it() -> None:
+    table = MemoryTable()
+    use, clock, _ = counting(table)
+    use.count(KEY, "dps-1", 200, check=True)
+    await settle()
+    [seen] = await read_uses(table)
+    assert (seen.calls, seen.last, seen.placed, seen.last_placed) == (1, clock.now(), 0, None)
 
 
 async def test_instances_add_up_and_keys_and_dps_stay_apart() -> None:

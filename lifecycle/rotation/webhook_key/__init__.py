@@ -9,7 +9,8 @@ Whoever changes it in one place alone breaks registrations: DPS gets 401, and th
                           key, the canary gets the old one again and the roll is blocked
     spreading -> overlap  it is the live secret's next version; a job gave it to every enrollment, and a
                           whole pass found nothing left
-    overlap -> idle       nobody has used the old key for some days, and somebody agreed: it is deleted
+    overlap -> idle       nobody has used the old key for some days, somebody agreed, and another whole pass,
+                          begun after that, found nothing: it is deleted. One more pass follows
 
 Who does what: an operator's command, under the operator's own login, works with the app's keys, because the
 app has no rights on its own. It ends where the app's job begins, and is called again for the deletion. Each
@@ -22,9 +23,16 @@ What may go wrong, and what follows:
     a command dies          its name stays on the row for ten minutes; then the next one goes on
     an answer is lost       keys are listed, versions found by the roll's id, the enrollment read again
     the canary is masked    its key cannot be told: it is written again, never "seen to be right"
-    an old URL comes back   the pass before the deletion finds it, or its use is counted: nothing is deleted
+    an old URL comes back   the pass right before the deletion finds it, or its use is counted: nothing is
+                            deleted. Behind that pass, while it lasts and for some seconds more, one is not
+                            seen: it is given the new key by the pass after the deletion, and a device of it
+                            that comes in between is refused. Where URLs are masked a pass sees no key: it
+                            writes each enrollment, and that it did is the proof
+    somebody writes slowly  `apply`, `webhook attach` and every change of a masked enrollment read the key
+                            anew for each, after its reading; the old one of a published roll is refused
+    a command sleeps        it deletes nothing on a pass that ended while it, or the machine, slept
     the count is missing    nothing is deleted unless that is said expressly
-    another DPS             has enrollments that this one's job does not see: their use of the old key is
-                            counted all the same, since the counts are the app's. While the last call of
-                            one was made with the old key, that is not deleted unless that is said, too
+    another DPS             has enrollments that this one's job does not see. It goes along (follow.py) with
+                            a row and a job of its own, and the old key waits for it. One that has called
+                            with either key and does not go along keeps the key, unless that is said, too
 """

@@ -16,7 +16,8 @@ from lifecycle.enrollments.change import Enrollments, Kind
 from lifecycle.jobs import JobStore, State
 from lifecycle.rotation.observe import ROTATION_TAG, Vault
 from lifecycle.rotation.webhook_key.row import CanaryState, RollRow, Stage
-from lifecycle.rotation.webhook_key.step import Reality
+from lifecycle.rotation.webhook_key.step import Reality, Work
+from lifecycle.rotation.webhook_key.store import RollStore
 from lifecycle.rotation.webhook_key.urls import is_ours, key_of
 from provisioning.registrations import Registration
 
@@ -61,6 +62,14 @@ class Registrations(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """Where another DPS of the same app keeps its roll and its jobs."""
+
+    rolls: RollStore
+    jobs: JobStore
+
+
+@dataclass(frozen=True, slots=True)
 class RollPorts:
     """What an operator's command works on, under the operator's own login.
 
@@ -73,6 +82,7 @@ class RollPorts:
         jobs: where passes are asked for.
         uses: reads what the app has counted; None where that cannot be read.
         call: the webhook with a URL and a body, once.
+        peer: another DPS of the app, by its name.
         dps: whose enrollments the pass goes through, as the webhook's route names it.
     """
 
@@ -84,6 +94,7 @@ class RollPorts:
     jobs: JobStore
     uses: Callable[[], Awaitable[tuple[Use, ...]]] | None
     call: Callable[[str, bytes], Awaitable[WebhookReply]] = field(repr=False)
+    peer: Callable[[str], Peer]
     dps: str = ""
 
 
@@ -115,6 +126,7 @@ async def observe(row: RollRow, ports: RollPorts) -> Seen:
     pending_version, pending, loose = await _pending(row, ports.vault, published)
     uses = await ports.uses() if ports.uses is not None else ()
     new_use, old_use = uses_of(uses, row.new_mark), uses_of(uses, row.old_mark)
+    along = await _along(row, ports)
     return Seen(
         Reality(
             old=old is not None,
@@ -131,7 +143,10 @@ async def observe(row: RollRow, ports: RollPorts) -> Seen:
             new_used=new_use.last if new_use else None,
             old_used=old_use.last if old_use else None,
             left=left_behind(row, uses, ports.dps),
+            behind=tuple(name for name, each in along.items() if not _is_through(row, each, ports.dps)),
+            since=max((each.clean_since for each in along.values() if each.clean_since), default=None),
             job=await _job(row, ports),
+            final=await _final(row, ports, along),
             loose=loose,
         ),
         old,
@@ -140,15 +155,37 @@ async def observe(row: RollRow, ports: RollPorts) -> Seen:
 
 
 def left_behind(row: RollRow, uses: tuple[Use, ...], dps: str) -> tuple[str, ...]:
-    """Other DPS whose latest call was with the old key: no pass of this one sees their enrollments."""
-    ours = ("", dps.lower())
-    latest: dict[str, Use] = {}
-    for use in uses:
-        if use.dps not in latest or latest[use.dps].last < use.last:
-            latest[use.dps] = use
-    return tuple(
-        sorted(dps for dps, use in latest.items() if dps not in ours and use.fingerprint == row.old_mark)
-    )
+    """Other DPS that called with one of the keys and do not go along: nobody looks at their enrollments."""
+    known = {"", dps.lower(), *row.followers}
+    marks = {row.old_mark, row.new_mark} - {""}
+    return tuple(sorted({use.dps for use in uses if use.fingerprint in marks} - known))
+
+
+async def _along(row: RollRow, ports: RollPorts) -> Mapping[str, RollRow]:
+    """The rows of the DPS that go along with this roll."""
+    if row.standing is not Stage.OVERLAP:
+        return {}
+    return {name: await ports.peer(name).rolls.get() for name in row.followers}
+
+
+def _is_through(row: RollRow, peer: RollRow, dps: str) -> bool:
+    """Whether a DPS that goes along has found nothing left of its own."""
+    follows = peer.follows.lower() == dps.lower() and peer.new_mark == row.new_mark
+    return follows and peer.standing is Stage.OVERLAP and peer.clean is not None
+
+
+async def _final(row: RollRow, ports: RollPorts, along: Mapping[str, RollRow]) -> Work | Literal["proved"]:
+    """How far the pass before the deletion is, of the DPS where it is least far."""
+    if not row.final or row.standing is not Stage.OVERLAP:
+        return "none"
+    found: set[Work] = set()
+    if row.proof != row.final:
+        found.add(await _state_of(ports.jobs, row.final))
+    for name, each in along.items():
+        if each.proof != row.final:
+            found.add(await _state_of(ports.peer(name).jobs, row.final))
+    stands: tuple[Work, ...] = ("blocked", "none", "ended", "runs")
+    return next((each for each in stands if each in found), "proved")
 
 
 def _state(live: Secret | Absent) -> Literal["there", "missing", "disabled"]:
@@ -244,10 +281,14 @@ def _is_refused(record: Registration, since: datetime) -> bool:
     return record.error_code == REFUSED_BY_KEY and (updated is None or updated >= since)
 
 
-async def _job(row: RollRow, ports: RollPorts) -> Literal["none", "runs", "blocked", "ended"]:
+async def _job(row: RollRow, ports: RollPorts) -> Work:
     if not row.job or row.standing not in (Stage.SPREADING, Stage.OVERLAP):
         return "none"
-    found = await ports.jobs.find(row.job)
+    return await _state_of(ports.jobs, row.job)
+
+
+async def _state_of(jobs: JobStore, job: str) -> Work:
+    found = await jobs.find(job)
     if found is None:
         return "none"
     if found.state in (State.BLOCKED, State.STOPPED):

@@ -87,7 +87,7 @@ class _Rewrite:
     async def work(self) -> SliceResult:  # noqa: C901 - the loop over kinds, pages and passes in one place
         """Go on from the checkpoint."""
         row = await self._store.get()
-        if row.roll != self._slice.params.get("roll") or row.standing not in (Stage.SPREADING, Stage.OVERLAP):
+        if not _is_of(row, str(self._slice.params.get("roll"))):
             return Done({"outcome": "that roll has ended"})
         live = await self._ports.vault.get(row.secret)
         if not isinstance(live, Secret):
@@ -191,6 +191,7 @@ class _Rewrite:
                 counts=dict(counts),
                 clean=now if clean else None,
                 clean_since=(there.clean_since or now) if clean else None,
+                proof=self._slice.job.id if clean else "",
                 stage=Stage.OVERLAP if clean and there.stage is Stage.SPREADING else there.stage,
             )
 
@@ -208,6 +209,13 @@ class _Rewrite:
         self._at = _first(number + 1)
         await self._save()
         return More(PAUSE_SECONDS) if counts["failed"] else None
+
+
+def _is_of(row: RollRow, roll: str) -> bool:
+    """Whether the row's roll is that of a job; its last pass comes when the old key is gone already."""
+    if row.stage is Stage.IDLE:
+        return row.ended == roll
+    return row.roll == roll and row.standing in (Stage.SPREADING, Stage.OVERLAP)
 
 
 def _first(number: int) -> dict[str, Any]:

@@ -18,12 +18,15 @@ from clients.vault_shapes import SecretValue
 from lifecycle.enrollments.change import change
 from lifecycle.errors import EnrollmentError, InvalidOption, LifecycleError, NoSuchEnrollment, RotationMoved
 from lifecycle.rotation.observe import ROTATION_TAG
+from lifecycle.rotation.webhook_key.decide import next_step
 from lifecycle.rotation.webhook_key.observe import NAME_TAG, RollPorts, Seen, observe
 from lifecycle.rotation.webhook_key.probe import probe
 from lifecycle.rotation.webhook_key.rewrite import KIND
-from lifecycle.rotation.webhook_key.row import HOLD, CanaryState, RollRow, Stage, Why
+from lifecycle.rotation.webhook_key.row import HOLD, PROMPT, CanaryState, RollRow, Stage, Why, retired
 from lifecycle.rotation.webhook_key.step import (
+    AskFinal,
     AskJob,
+    Close,
     DeleteKey,
     KeepOld,
     Make,
@@ -37,7 +40,6 @@ from lifecycle.rotation.webhook_key.step import (
     Tidy,
     Watch,
     WriteAhead,
-    next_step,
 )
 from lifecycle.rotation.webhook_key.store import RollStore
 from lifecycle.rotation.webhook_key.urls import keyed
@@ -101,6 +103,8 @@ class Roll:
         self._unique = unique
         self._make_key = make_key
         self._holder = unique()
+        self._looked: datetime | None = None
+        self._told = ""
 
     async def walk(self, edit: Callable[[RollRow, datetime], RollRow] | None = None) -> tuple[RollRow, Rest]:
         """Go on until nothing is left that a command could do now.
@@ -122,7 +126,9 @@ class Roll:
             for _ in range(MOST_STEPS):
                 row, step = await self._one()
                 while isinstance(step, Watch):
-                    self._tell(step.because)
+                    if step.because != self._told:
+                        self._told = step.because
+                        self._tell(step.because)
                     await self._store.clock.sleep(WATCH_SECONDS)
                     row, step = await self._one()
                 if isinstance(step, Rest):
@@ -135,11 +141,17 @@ class Roll:
 
     async def _one(self) -> tuple[RollRow, Rest | Watch | None]:
         """Look, and take one step; None: it was taken, or found something moved."""
+        before, self._looked = self._looked, self._store.clock.now()
         row = await self._held()
         seen = await observe(row, self._ports)
-        step = next_step(row, seen.reality, self._store.clock.now())
+        now = self._store.clock.now()
+        step = next_step(row, seen.reality, now)
+        if isinstance(step, DeleteKey) and row.final and (before is None or now - before > PROMPT):
+            # Since then anybody may have given an enrollment the old key again.
+            step = Record(replace(row, final=""), "this command was held up: another pass is needed")
         if isinstance(step, Rest | Watch):
             return row, step
+        self._told = ""
         self._tell(step.note)
         try:
             await self._take(row, seen, step)
@@ -213,7 +225,7 @@ class Roll:
         except (EnrollmentError, InvalidOption) as error:
             await self._block(row, Why.CHANGED, f"{error}; then `start`")
 
-    async def _act(  # noqa: C901 - one line for each kind of step
+    async def _act(  # noqa: C901, PLR0912 - one line for each kind of step
         self, row: RollRow, seen: Seen, step: Step
     ) -> None:
         """A step that changes something."""
@@ -236,6 +248,10 @@ class Roll:
                 await self._set(row.secret, _known(seen.pending), self._tags(row))
             case AskJob():
                 await self._ask(row)
+            case AskFinal():
+                await self._ask_final(row)
+            case Close():
+                await self._close(row)
             case DeleteKey(which):
                 await self._delete(row, which)
             case Tidy(versions):
@@ -277,6 +293,32 @@ class Roll:
         await self._ports.jobs.create(
             name, KIND, by=self._by, subject=row.secret, params={"roll": written.roll}
         )
+
+    async def _ask_final(self, row: RollRow) -> None:
+        name = f"{KIND}:{self._unique()}"
+        await self._write(replace(row, job=name, final=name, final_by=self._holder))
+        await self._each_passes(row, name)
+
+    async def _close(self, row: RollRow) -> None:
+        """Repeatable: the row itself is the last to be written."""
+
+        def end(peer: RollRow) -> RollRow:
+            return retired(peer) if peer.follows.lower() == self._ports.dps.lower() and peer.roll else peer
+
+        await self._each_passes(row, f"{KIND}:{row.roll}:after")
+        for name in row.followers:
+            await self._ports.peer(name).rolls.change(end)
+        await self._write(retired(row))
+
+    async def _each_passes(self, row: RollRow, job: str) -> None:
+        """A pass over the enrollments of this DPS and of those that go along, as a job of one name."""
+        asked = [(self._ports.jobs, row.roll)]
+        for name in row.followers:
+            peer = self._ports.peer(name)
+            asked.append((peer.jobs, (await peer.rolls.get()).roll))
+        for jobs, roll in asked:
+            if roll:
+                await jobs.create(job, KIND, by=self._by, subject=row.secret, params={"roll": roll})
 
     async def _delete(self, row: RollRow, which: Literal["old", "new"]) -> None:
         await self._ports.keys.delete(row.old_name if which == "old" else row.new_name)

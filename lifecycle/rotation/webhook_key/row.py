@@ -18,8 +18,9 @@ HOLD = timedelta(minutes=10)
 """How long a command that died keeps others from going on: longer than one change of an enrollment may take,
 which is some calls of 90 s each."""
 
-FRESH = timedelta(days=1)
-"""The old key goes only if the last pass over all enrollments ended within this time."""
+PROMPT = timedelta(minutes=1)
+"""The old key goes only by a command that was awake all the time since it saw the last pass run. One that was
+put to sleep with its machine asks for another pass."""
 
 Consent = Literal["retire", "abort", "unwatched", "uncounted"]
 
@@ -107,6 +108,12 @@ class RollRow:
         switched: when it was.
         published: the live secret's version with the new key.
         job: the job that rewrites the enrollments, as last asked for.
+        final: the job of the pass that the deletion of the old key waits for; "" for none.
+        final_by: the command that asked for it: no other may delete by it.
+        proof: the job that ended with a pass that found nothing; "" where the last pass found something.
+        follows: the DPS whose roll this one goes along with; "" for a roll of its own.
+        followers: the DPS that go along with this one.
+        ended: the last roll that ended with its old key deleted; its enrollments are gone through once more.
         passes: over all enrollments that have ended.
         counts: of the last one.
         clean_since: end of the first pass that found nothing left, of those without one in between that did.
@@ -143,6 +150,12 @@ class RollRow:
     switched: datetime | None = None
     published: str = ""
     job: str = ""
+    final: str = ""
+    final_by: str = ""
+    proof: str = ""
+    follows: str = ""
+    followers: tuple[str, ...] = ()
+    ended: str = ""
     passes: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     clean_since: datetime | None = None
@@ -217,11 +230,64 @@ def begun(
     )
 
 
+def followed(row: RollRow, lead: RollRow, dps: str, roll: str, *, by: str, now: datetime) -> RollRow:
+    """The row of another DPS's roll as one that goes along with it: the same two keys, its own enrollments.
+
+    Args:
+        row: as it is; its `secret`, `site`, `function`, `bases` and `terms` are of the roll to begin.
+        lead: the row of the DPS that rolls.
+        dps: its name.
+        roll: an id of its own.
+        by: who says so.
+        now: the time.
+
+    Raises:
+        RotationRefused: one is under way here, or the other's is at no stage to be followed.
+    """
+    if lead.follows or not lead.published or lead.standing not in (Stage.SPREADING, Stage.OVERLAP):
+        raise RotationRefused(
+            SUBJECT,
+            f"cannot follow DPS {dps!a}, whose roll is {lead.stage}"
+            + (f" and follows {lead.follows!a} itself" if lead.follows else ""),
+            "follow the DPS that began the roll, once its new key is published",
+        )
+    made = begun(
+        row,
+        roll,
+        by=by,
+        now=now,
+        secret=row.secret,
+        site=row.site,
+        function=row.function,
+        bases=row.bases,
+        terms=row.terms,
+        old_name=lead.old_name,
+        old_mark=lead.old_mark,
+        canary=("group", ""),
+    )
+    return replace(
+        made,
+        stage=Stage.SPREADING,
+        old_version=lead.old_version,
+        new_name=lead.new_name,
+        new_mark=lead.new_mark,
+        chosen=lead.chosen,
+        probed=lead.probed,
+        published=lead.published,
+        follows=dps,
+    )
+
+
 def rested(row: RollRow) -> RollRow:
     """Idle again. What it was about stays, for people."""
     return replace(
         row, stage=Stage.IDLE, roll="", consents=frozenset(), blocked=Why.NONE, resumes=Stage.IDLE, problem=""
     )
+
+
+def retired(row: RollRow) -> RollRow:
+    """Idle again, its old key deleted. A pass that was asked for may still go through its enrollments."""
+    return replace(rested(row), ended=row.roll, final="", final_by="")
 
 
 def retried(row: RollRow) -> RollRow:
@@ -254,7 +320,14 @@ def consented(row: RollRow, what: Consent) -> RollRow:
             f"is {row.stage}, which is no time to {_WORDS[what]}",
             "see `rotate webhook-key status`",
         )
-    return replace(row, consents=row.consents | {what}, problem="" if what == "retire" else row.problem)
+    if row.follows:
+        raise RotationRefused(
+            SUBJECT, f"goes along with that of DPS {row.follows!a}", "say it by a command for that DPS"
+        )
+    if what == "retire":
+        # What was seen before the word was given is no proof of what is so now.
+        row = replace(row, problem="", final="", final_by="")
+    return replace(row, consents=row.consents | {what})
 
 
 _WORDS = {

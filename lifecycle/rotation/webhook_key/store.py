@@ -1,23 +1,17 @@
 """The one row of a DPS's webhook key, every write a compare-and-swap."""
 
-import json
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from clients.errors import TableUnavailable
-from clients.ports import Clock, Row, Scalar, Table
+from clients.ports import Clock, Row, Table
 from lifecycle.errors import RotationMoved
+from lifecycle.rotation.kept import change, packed, unpacked
 from lifecycle.rotation.webhook_key.row import CanaryState, RollRow, RollTerms, Stage, Why
 
-FORM = 1
-"""Of the column `row`. A row of another form is another version's, and left alone."""
-
-TRIES = 8
-"""How often a change is tried when the row moves or the table gives no answer."""
-
 _MOMENTS = ("began", "probed", "switched", "clean_since", "clean", "held_until", "updated")
+_LISTS = frozenset(("bases", "followers"))
 _ENUMS: dict[str, Callable[[str], Any]] = {
     "stage": Stage,
     "resumes": Stage,
@@ -76,29 +70,10 @@ class RollStore:
             RotationMoved: it kept moving.
             TableUnavailable: it may have been written.
         """
-        for tries in range(TRIES):
-            try:
-                row = await self.get()
-                wanted = edit(row)
-                if wanted == row:
-                    return row
-                if (written := await self.replace(wanted)) is not None:
-                    return written
-            except TableUnavailable:
-                # What may have been written shows in the row, which is read again.
-                if tries == TRIES - 1:
-                    raise
-                await self.clock.sleep(0.2 * 2**tries)
-        raise RotationMoved("the roll of the webhook's key kept changing; try again")
+        return await change(self.get, self.replace, edit, self.clock, "the roll of the webhook's key")
 
     def _stored(self, row: RollRow) -> Row:
-        values: dict[str, Scalar] = {
-            "form": FORM,
-            "row": json.dumps(document_of(row), separators=(",", ":")),
-            "stage": row.stage.value,
-            "roll": row.roll,
-            "problem": row.problem,
-        }
+        values = packed(document_of(row), stage=row.stage.value, roll=row.roll, problem=row.problem)
         return Row(self._partition, "roll", values, row.etag)
 
 
@@ -120,7 +95,7 @@ def document_of(row: RollRow) -> dict[str, Any]:
             value = None if value is None else value.isoformat()
         elif each.name == "consents":
             value = sorted(value)
-        elif each.name == "bases":
+        elif each.name in _LISTS:
             value = list(value)
         elif each.name == "counts":
             value = dict(value)
@@ -135,7 +110,7 @@ def row_of(stored: Row) -> RollRow:
         RotationMoved: another version's.
     """
     try:
-        told = json.loads(str(stored.values["row"] if stored.values["form"] == FORM else ""))
+        told = unpacked(stored)
         terms = told["terms"]
         for name in _MOMENTS:
             told[name] = None if told[name] is None else datetime.fromisoformat(told[name])
@@ -148,7 +123,8 @@ def row_of(stored: Row) -> RollRow:
             timedelta(seconds=terms["unused"]),
         )
         told["consents"] = frozenset(told["consents"])
-        told["bases"] = tuple(told["bases"])
+        for name in _LISTS & told.keys():
+            told[name] = tuple(told[name])
         return RollRow(**told, etag=stored.etag)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise RotationMoved(

@@ -14,7 +14,7 @@ from clients.connections import Connections
 from clients.device import DeviceClient
 from clients.dps import DpsClient
 from clients.hubs import HubClient, HubShares
-from clients.ports import RateShare, Table
+from clients.ports import Clock, RateShare, Table
 from clients.vault import VaultClient
 from lifecycle.jobs import JobRow, JobStore, Slice, State, Terms, tick
 from lifecycle.rates import Rate, Rates
@@ -73,6 +73,8 @@ class RotationRig(CloudRig):
         super().__init__(switches)
         self.time = Advancing(self.clock)
         self.table: Table = table or MemoryTable()
+        self.pace: Clock = self.time
+        """What the rates' minutes are measured by."""
         self.told = Told()
         self.watch: list[Callable[[], None]] = []
         """Called after each call that a worker made."""
@@ -214,7 +216,7 @@ class RotationRig(CloudRig):
         self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None
     ) -> None:
         store = JobStore(table or self.table, "dps-1", self.time, unique=self.unique)
-        rates = Rates(self.time, RATES)
+        rates = Rates(self.pace, RATES)
         await tick([self.kind(transport, table)], store, rates, self.told, terms=Terms())
 
     async def work(

@@ -134,3 +134,14 @@ async def test_identities_of_before_are_disabled_as_a_job_and_new_ones_left(rig:
         found = [rig.identity(hub, f"dev-{n:02}") for hub in HUBS]
         [status] = [each.identity.status for each in found if each]
         assert status == ("enabled" if n < 5 else "disabled")
+
+
+async def test_a_breach_of_a_group_that_was_deleted_meanwhile_can_be_given_up_and_forgotten(
+    rig: RotationRig,
+) -> None:
+    await commands.breach(rotations(rig), GROUP, SECRET, TERMS, by="t", rotation=rig.unique)
+    rig.service.store.groups.delete(GROUP)
+    await rig.work()
+    assert (await rig.row()).stage is Stage.FAILED
+    await rig.consent("abort")
+    assert len(await commands.forget(rotations(rig), GROUP)) == 3

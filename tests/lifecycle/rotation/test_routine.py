@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from lifecycle.errors import InvalidOption, RotationRefused
+from lifecycle.errors import InvalidOption, NotAdopted, RotationRefused
+from lifecycle.rotation.commands import Rotations, adopt, breach, forget
 from lifecycle.rotation.consent import consented
 from lifecycle.rotation.row import RotationTerms, Slot, Stage, Use, Why
 from local.switches import Switches
+from provisioning.enrollments import EnrollmentGroup
 from provisioning.keys import SymmetricKey, SymmetricKeys
-from tests.lifecycle.enrollments.rig import WEBHOOK
-from tests.lifecycle.rotation.rig import DAY, GROUP, PRIMARY, SECONDARY, SECRET, TERMS, RotationRig
+from tests.lifecycle.enrollments.rig import WEBHOOK, group
+from tests.lifecycle.rotation.rig import DAY, GROUP, PLAIN, PRIMARY, SECONDARY, SECRET, TERMS, RotationRig
 
 
 @pytest.fixture
@@ -186,6 +188,106 @@ async def test_a_group_that_is_gone_fails_and_can_be_given_up(rig: RotationRig) 
     assert (row.stage, row.problem) == (Stage.FAILED, "the group is not there")
     await rig.consent("abort")
     assert (await rig.row()).stage is Stage.IDLE
+
+
+async def test_a_group_that_was_made_anew_keeps_both_its_keys() -> None:
+    rig = RotationRig()
+    await rig.furnish(published=False, adopted=False)
+    said = replace(TERMS, hold=True)
+    work = Rotations(rig.store, rig.jobs, rig.dps().groups, rig.vault_client())
+    await adopt(work, GROUP, SECRET, said, active="primary", others="free", again=False, by="kim")
+    await rig.pass_time(DAY)
+    rig.service.store.groups.delete(GROUP)
+    await rig.furnish(published=False, adopted=False)  # by hand; its devices use either key
+    await rig.start()
+    await rig.work()
+    row = await rig.row()
+    assert (row.stage, row.blocked, "made anew" in row.problem) == (Stage.BLOCKED, Why.CHANGED, True)
+    assert rig.slots() == {"primary": PRIMARY, "secondary": SECONDARY}
+    await rig.consent("abort")
+    await adopt(work, GROUP, SECRET, said, active="primary", others="free", again=True, by="kim")
+    await rig.start()
+    await rig.work()
+    assert (await rig.row()).blocked is Why.PROMOTE
+    await rig.aclose()
+
+
+async def test_a_rotation_that_can_never_be_retired_is_given_up_and_overwrites_nothing(
+    rig: RotationRig,
+) -> None:
+    await rig.start()
+    await rig.work()
+    await rig.pass_time(31 * DAY)
+    await rig.advance()
+    await rig.work()
+    found = await rig.dps().groups.with_keys(GROUP)  # somebody exchanges both keys by hand
+    assert found is not None
+    await rig.dps().groups.replace(found.with_keys(SymmetricKeys(rig.new_key(), rig.new_key())))
+    held = rig.slots()
+    await rig.consent("retire")
+    assert (await rig.row()).blocked is Why.CHANGED
+    await rig.consent("abort")
+    row = await rig.row()
+    assert row.stage is Stage.IDLE
+    assert {name: slot.use for name, slot in row.slots.items()} == {
+        "primary": Use.DEMOTED,
+        "secondary": Use.ACTIVE,
+    }
+    assert rig.slots() == held
+    await rig.start()
+    await rig.work()
+    assert rig.slots() == held
+
+
+def rotations(rig: RotationRig) -> Rotations:
+    return Rotations(rig.store, rig.jobs, rig.dps().groups, rig.vault_client())
+
+
+async def test_the_row_of_a_group_is_forgotten_only_when_the_group_is_gone(rig: RotationRig) -> None:
+    await rig.start()
+    await rig.work()
+    with pytest.raises(RotationRefused, match="is at the DPS"):
+        await forget(rotations(rig), GROUP)
+    rig.service.store.groups.delete(GROUP)
+    kept = rig.in_vault()
+    assert await forget(rotations(rig), GROUP) == (SECRET, f"{SECRET}-pending", f"{SECRET}-replaced")
+    assert await rig.store.find(GROUP) is None
+    assert rig.in_vault() == kept
+    assert {PRIMARY, SECONDARY} <= kept
+    with pytest.raises(NotAdopted):
+        await forget(rotations(rig), GROUP)
+
+
+async def test_a_row_that_alone_knows_of_a_key_is_not_forgotten(rig: RotationRig) -> None:
+    await rig.edit(terms=replace(TERMS, hold=True))
+    await rig.start()
+    await rig.work()
+    rig.service.store.groups.delete(GROUP)
+    with pytest.raises(RotationRefused, match="its row alone knows of it"):
+        await forget(rotations(rig), GROUP)
+    await rig.consent("abort")
+    assert len(await forget(rotations(rig), GROUP)) == 3
+
+
+async def test_a_canary_that_may_be_left_keeps_the_row(rig: RotationRig) -> None:
+    row = await rig.row()
+    await rig.edit(canary=replace(row.canary, dirty=True))
+    rig.service.store.groups.delete(GROUP)
+    with pytest.raises(RotationRefused, match="a canary at a hub"):
+        await forget(rotations(rig), GROUP)
+
+
+async def test_two_groups_never_write_one_secret(rig: RotationRig) -> None:
+    other = group(**PLAIN, enrollmentGroupId="line-b")
+    other = {name: value for name, value in other.items() if value is not None}
+    await rig.dps().groups.create(EnrollmentGroup.read(other))
+    work = rotations(rig)
+    for name in (SECRET, f"{SECRET}-pending", f"{SECRET}-REPLACED", SECRET.upper()):
+        with pytest.raises(RotationRefused, match="name another secret"):
+            await adopt(work, "line-b", name, TERMS, active="primary", others="free", again=False, by="kim")
+        with pytest.raises(RotationRefused, match="name another secret"):
+            await breach(work, "line-b", name, TERMS, by="kim", rotation=rig.unique)
+    assert (await rig.jobs.current()).jobs == ()
 
 
 async def test_the_first_rotation_needs_no_live_secret() -> None:

@@ -88,6 +88,7 @@ some_rows = st.builds(
 realities = st.builds(
     Reality,
     group=st.sampled_from(["symmetric", "symmetric", "symmetric", "other", "missing"]),
+    same=st.booleans(),
     enabled=st.booleans(),
     writable=st.booleans(),
     filled=slot_sets,
@@ -130,6 +131,7 @@ def a_routine_places_a_key_in_a_free_slot_alone_and_beside_the_live_key(
         [slot] = step.slots
         assert row.slots[slot].use is Use.FREE
         assert row.active == other(slot)
+        assert reality.same, "what was said of the slots was said of another group"
         if reality.live_state == "there":
             assert other(slot) in reality.live_in, "the live key would be lost"
     else:
@@ -276,3 +278,27 @@ def test_one_rotation_of_a_group_at_a_time(stage: Stage, mode: Mode) -> None:
             rows.breached(row, "r2", by="t", now=NOW)
     else:
         assert rows.breached(row, "r2", by="t", now=NOW).targets == ("primary", "secondary")
+
+
+def test_a_second_version_of_the_published_key_does_not_keep_a_group_disabled_after_a_breach() -> None:
+    """A set of the vault whose answer was lost was made again, and then happened after all."""
+    row = RotationRow(
+        "g",
+        "s",
+        RotationTerms(),
+        {"primary": Slot(Use.ACTIVE), "secondary": Slot(Use.FREE)},
+        stage=Stage.PROMOTED,
+        mode=Mode.BREACH,
+        rotation="r",
+        target="primary",
+        published="v1",
+        enable_after=True,
+    )
+    late = Reality(
+        enabled=False, live="v2", live_state="there", live_in=frozenset(["primary"]), published="v2"
+    )
+    assert next_step(row, late, NOW) == SetEnabled(enabled=True)
+    foreign = replace(late, published="v1")
+    step = next_step(row, foreign, NOW)
+    assert isinstance(step, Record)
+    assert step.row.blocked is Why.CHANGED

@@ -227,6 +227,7 @@ async def test_a_group_that_is_gone_waits_for_nobody(rig: RotationRig, stage: St
     await rig.pass_time(DAY)
     assert await look(rig) == 0
     assert fell(rig) == {"rotation_gone"}
+    assert "rotate forget" in str(rig.told.named("rotation_gone"))
     assert await jobs(rig) == before
     assert (await rig.row()).stage is stage
 

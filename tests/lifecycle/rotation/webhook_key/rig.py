@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl
@@ -22,10 +23,10 @@ from lifecycle.enrollments.at_dps import groups, individuals
 from lifecycle.enrollments.change import Enrollments, Kind
 from lifecycle.jobs import JobRow, JobStore, State, Terms, tick
 from lifecycle.rates import Rate, Rates
-from lifecycle.rotation.webhook_key.observe import RollPorts
+from lifecycle.rotation.webhook_key.observe import Peer, RollPorts
 from lifecycle.rotation.webhook_key.plan import RollPlan, plan
 from lifecycle.rotation.webhook_key.rewrite import KIND, RewritePorts, rewrite_kind
-from lifecycle.rotation.webhook_key.roll import Roll
+from lifecycle.rotation.webhook_key.roll import WATCH_SECONDS, Roll
 from lifecycle.rotation.webhook_key.row import RollRow, RollTerms, Stage, begun, retried
 from lifecycle.rotation.webhook_key.step import Rest
 from lifecycle.rotation.webhook_key.store import RollStore
@@ -48,6 +49,8 @@ DAY = timedelta(days=1)
 TERMS = RollTerms(
     probes=3, probe_time=timedelta(seconds=6), watch=timedelta(minutes=2), unused=timedelta(days=7)
 )
+FINALLY = "the app looks at every enrollment once more: the old key goes right after"
+"""What a command says that waits for the app."""
 RATES = {KIND: {Rate.DPS: 0.9}}
 """Wide: what the pace of the rates costs is not what these tests are about."""
 
@@ -57,19 +60,28 @@ class Quiet(Told):
         """The webhook measures its answers."""
 
 
+Work = Callable[[], Awaitable[None]]
+
+
 class Living(Advancing):
-    """The rig's clock: while somebody sleeps, time passes, and each half minute a device registers."""
+    """The rig's clock: while somebody sleeps, time passes, and each half minute a device registers.
+
+    While a command waits for the app, the app works, where `app` says how.
+    """
 
     def __init__(self, rig: "RollRig") -> None:
         super().__init__(rig.clock)
         self._rig = rig
         self._last = 0.0
+        self.app: Work | None = None
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
         if self.monotonic() - self._last >= 30:
             self._last = self.monotonic()
             await self._rig.device_registers()
+        if seconds == WATCH_SECONDS and self.app is not None and FINALLY in self._rig.notes[-1:]:
+            await self.app()
 
 
 class RollRig(CloudRig):
@@ -94,6 +106,7 @@ class RollRig(CloudRig):
             knowledge=FixedKnowledge(EVERY_HUB_ALIKE), clock=self.time, telemetry=self.told
         )
         self.registering = True
+        self.names = ["dps-1"]
         self.rates = RATES
         self.answers: list[int] = []
         """What DPS's calls were answered, and everybody else's."""
@@ -210,8 +223,12 @@ class RollRig(CloudRig):
         )
 
     def ports(
-        self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        table: Table | None = None,
+        dps_name: str = "dps-1",
     ) -> RollPorts:
+        """Of a DPS by this name; all of them have the one DPS's enrollments, which is as good."""
         transport = transport or self.transport()
         dps, held = self.dps(transport), table or self.table
         connections = Connections(transport=transport)
@@ -222,16 +239,21 @@ class RollRig(CloudRig):
         async def uses() -> tuple[Use, ...]:
             return await read_uses(held)
 
+        def peer(name: str) -> Peer:
+            jobs = JobStore(held, name, self.time, unique=self.unique)
+            return Peer(RollStore(held, name, self.time), jobs)
+
         return RollPorts(
             keys=self.keys_client(transport),
             vault=self.vault_client(transport),
             enrollments={"group": groups(dps), "individual": individuals(dps)},
             listings={"group": dps.groups, "individual": dps.individuals},
             registrations=dps.registrations,
-            jobs=JobStore(held, "dps-1", self.time, unique=self.unique),
+            jobs=JobStore(held, dps_name, self.time, unique=self.unique),
             uses=uses,
             call=call,
-            dps="dps-1",
+            peer=peer,
+            dps=dps_name,
         )
 
     async def plan(self, ports: RollPorts | None = None, **options: Any) -> RollPlan:
@@ -260,10 +282,16 @@ class RollRig(CloudRig):
 
         return edit
 
-    def roll(self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None) -> Roll:
+    def roll(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        table: Table | None = None,
+        dps_name: str = "dps-1",
+    ) -> Roll:
+        self.time.app = partial(self.tick, transport, table)
         return Roll(
-            RollStore(table or self.table, "dps-1", self.time),
-            self.ports(transport, table),
+            RollStore(table or self.table, dps_name, self.time),
+            self.ports(transport, table, dps_name),
             by="operator",
             tell=self.notes.append,
             unique=self.unique,
@@ -274,22 +302,34 @@ class RollRig(CloudRig):
         """`rotate webhook-key start`."""
         return await self.roll().walk(self.begin(await self.plan(**options), terms))
 
-    async def work(
+    async def tick(
         self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None
     ) -> None:
-        """The app's ticks, each minute, until no job is left that could go on within the hour."""
+        """That of each DPS's app."""
+        for name in self.names:
+            await self._tick(name, transport, table)
+
+    async def _tick(
+        self, dps_name: str, transport: httpx.AsyncBaseTransport | None, table: Table | None
+    ) -> None:
         held = table or self.table
 
         def ports(slice_: Any) -> RewritePorts:
-            made, share = self.ports(transport, held), slice_.share(Rate.DPS)
+            made, share = self.ports(transport, held, dps_name), slice_.share(Rate.DPS)
             paced = {kind: Paced(each, share) for kind, each in made.enrollments.items()}
             return RewritePorts(listings=made.listings, enrollments=paced, vault=made.vault)
 
+        kind = rewrite_kind(RollStore(held, dps_name, self.time), ports, self.told)
+        jobs = JobStore(held, dps_name, self.time, unique=self.unique)
+        await tick([kind], jobs, Rates(self.time, self.rates), self.told, terms=Terms())
+
+    async def work(
+        self, transport: httpx.AsyncBaseTransport | None = None, table: Table | None = None
+    ) -> None:
+        """Ticks each minute, until no job is left that could go on within the hour."""
         left: list[JobRow] = []
-        kind = rewrite_kind(RollStore(held, "dps-1", self.time), ports, self.told)
         for _ in range(60):
-            jobs = JobStore(held, "dps-1", self.time, unique=self.unique)
-            await tick([kind], jobs, Rates(self.time, self.rates), self.told, terms=Terms())
+            await self.tick(transport, table)
             left = [job for job in (await self.jobs.current()).jobs if job.state is not State.BLOCKED]
             if not left:
                 return
@@ -357,5 +397,4 @@ class Everywhere(httpx.AsyncBaseTransport):
         return await self._others.handle_async_request(request)
 
 
-Work = Callable[[], Awaitable[None]]
 __all__ = ["BASE", "DAY", "FUNCTION", "OLD", "SECRET", "TERMS", "Deleted", "Gone", "RollRig", "Work"]
