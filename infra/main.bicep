@@ -25,7 +25,7 @@ param newHubNames string = ''
 param hubTopicIds string = ''
 
 @allowed(['change', 'read'])
-@description('What the lifecycle app may do at the DPS and in the vault. With read, audits work; purges and rotations are refused by Azure.')
+@description('What the lifecycle app may do at the DPS, at its hubs and in the vault. With read, audits work; purges and rotations are refused by Azure.')
 param lifecycleAccess string = 'change'
 
 @description('Object id of the group (or user) that operates it: gets rights on state, DPS and vault for the commands. Empty: nobody gets any.')
@@ -239,6 +239,7 @@ module hubAccess 'modules/hub-access.bicep' = [for (id, i) in hubIds: {
   params: {
     hubName: split(id, '/')[8]
     lifecyclePrincipalId: identities.outputs.lifecyclePrincipalId
+    lifecycleAccess: lifecycleAccess
     operatorsPrincipalId: operatorsPrincipalId
     operatorsPrincipalType: operatorsPrincipalType
   }

@@ -12,12 +12,12 @@ for name in AZURE_RESOURCE_GROUP LIFECYCLE_APP LIFECYCLE_APP_ID VAULT_TOPIC_ID E
     fi
 done
 
-# A new app takes a while until its functions are listed.
+# A new app takes a while until its functions are listed; until its host runs, the question itself may be refused.
 tries=${POSTDEPLOY_TRIES:-30}
 pause=${POSTDEPLOY_PAUSE:-10}
 while :; do
     functions=$(az functionapp function list --resource-group "$AZURE_RESOURCE_GROUP" --name "$LIFECYCLE_APP" \
-        --query '[].name' --output tsv)
+        --query '[].name' --output tsv) || functions=
     [ -n "$functions" ] && break
     tries=$((tries - 1))
     if [ "$tries" -le 0 ]; then

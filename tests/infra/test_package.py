@@ -23,6 +23,7 @@ TOP = {
     "lifecycle",
     "provisioning",
     "requirements.txt",
+    "setting_readers.py",
     "settings.py",
     "background.py",
     "job_ports.py",

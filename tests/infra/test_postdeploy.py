@@ -23,6 +23,8 @@ AZ = """#!/bin/sh
 echo "$*" >>"$(dirname "$0")/asked"
 case "$*" in
 functionapp*)
+    starting="$(dirname "$0")/starting"
+    [ -e "$starting" ] && rm "$starting" && echo ServiceUnavailable >&2 && exit 1
     [ -e "$(dirname "$0")/empty" ] && rm "$(dirname "$0")/empty" && exit 0
     cat "$(dirname "$0")/functions"
     ;;
@@ -96,6 +98,14 @@ def test_a_new_app_is_waited_for(machine: Machine) -> None:
     ran = machine.run()
     assert ran.returncode == 0
     assert len([each for each in machine.asked if each.startswith("functionapp")]) == 2
+
+
+def test_an_app_whose_host_does_not_answer_yet_is_waited_for(machine: Machine) -> None:
+    (machine.folder / "starting").touch()
+    ran = machine.run()
+    assert ran.returncode == 0, ran.stderr
+    assert "ServiceUnavailable" in ran.stderr, "who may not list them sees why"
+    assert machine.asked[-1].startswith("deployment")
 
 
 def test_an_app_without_functions_is_an_error_that_says_what_to_do(machine: Machine) -> None:

@@ -85,6 +85,12 @@ def test_a_line_begins_as_the_queries_expect(caplog: pytest.LogCaptureFixture) -
     assert line.startswith('{"event":"allocation",')
 
 
+def test_whatever_the_app_answers_says_that_its_telemetry_arrives() -> None:
+    # Somebody who sends what is no request, or a fault of ours at each one, is another alert's matter.
+    heard = events_of(QUERIES["telemetry-silent"])
+    assert heard == {"allocation", "allocation_refused", "allocation_broken", "telemetry_unavailable"}
+
+
 TABLES = {"AppTraces", "AppRequests", "AppDependencies", "AppMetrics", "AzureDiagnostics"}
 """What the host's and the app's OpenTelemetry, and DPS's diagnostics, are found in."""
 

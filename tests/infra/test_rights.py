@@ -12,6 +12,7 @@ ROLE_IDS = {
     "Device Provisioning Service Data Reader": "10745317-c249-44a1-a5ce-3a4353c0bbd8",
     "IoT Hub Data Contributor": "4fc6c259-987e-4a07-842e-c321cc9d413f",
     "IoT Hub Data Reader": "b447c946-2db7-41ec-983d-d8bf3b1c77e3",
+    "IoT Hub Registry Contributor": "4ea46cd5-c1b2-4a8e-910b-273211f9ce47",
     "Key Vault Secrets Officer": "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
     "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
     "Monitoring Metrics Publisher": "3913510d-42f4-4e42-8a64-420c390055eb",
@@ -30,7 +31,9 @@ GRANTED = {
     ("dps-access.bicep", "operatorsPrincipalId", "dps", "Reader"),
     ("dps-link.bicep", "principalId", "hub", "IoT Hub Data Contributor"),
     ("hub-access.bicep", "lifecyclePrincipalId", "hub", "IoT Hub Data Reader"),
+    ("hub-access.bicep", "lifecyclePrincipalId", "hub", "IoT Hub Registry Contributor"),
     ("hub-access.bicep", "operatorsPrincipalId", "hub", "IoT Hub Data Reader"),
+    ("hub-access.bicep", "operatorsPrincipalId", "hub", "IoT Hub Registry Contributor"),
     ("monitoring.bicep", "principalId", "insights", "Monitoring Metrics Publisher"),
     ("state-access.bicep", "allocationPrincipalId", "read[i]", "Storage Table Data Reader"),
     ("state-access.bicep", "allocationPrincipalId", "written[i]", "Storage Table Data Contributor"),
@@ -98,6 +101,25 @@ def test_the_roles_of_the_lifecycle_app_depend_on_what_it_may_do() -> None:
         [one] = [each for each in templates() if each.file.stem == name]
         chosen = f"lifecycleAccess == 'change' ? roles['{change}'] : roles['{read}']"
         assert one.variables["lifecycleRole"] == chosen
+
+
+def test_who_disables_identities_at_hubs_and_deletes_canaries_may_change_their_registries() -> None:
+    # `rotate identities --disable` and canaries run in the lifecycle app, `device revoke` at an operator's.
+    changes = {
+        file.relative_to(INFRA.parent).as_posix()
+        for file in (INFRA.parent / "lifecycle").rglob("*.py")
+        if re.search(r"hub\.(?:delete|set_status)\(|hub\(hub\)\.set_status\(", file.read_text())
+    }
+    assert changes == {
+        "lifecycle/enrollments/devices.py",
+        "lifecycle/rotation/canary.py",
+        "lifecycle/rotation/identities.py",
+    }
+    [access] = [each for each in templates() if each.file.stem == "hub-access"]
+    assert "resource lifecycleRegistry " in access.text
+    condition = r"resource lifecycleRegistry '[^']+' = if \(lifecycleAccess == 'change'\) \{"
+    assert re.search(condition, access.text), "with `read`, audits only"
+    assert MAIN.modules["hubAccess"].params["lifecycleAccess"] == "lifecycleAccess"
 
 
 def test_the_allocation_app_has_rights_on_its_tables_its_host_and_telemetry_alone() -> None:
