@@ -1,4 +1,4 @@
-"""README tells the truth: each setting, event, policy member and option stands in it, and no link is dead."""
+"""README tells the truth: each setting, event, command and option stands there."""
 
 import re
 import subprocess
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from cyclopts import App
 from pydantic import BaseModel
 
 from allocation.policy import compile_policy, lint, read_document
 from allocation.policy.document import Outcome, PolicyDocument
+from cli.app import application
 from clients.telemetry import EVENTS
 from local.iothub.events import DEVICE_CREATED, DEVICE_DELETED
 from local.issuer import Role
@@ -21,8 +23,8 @@ from settings import TABLE, Setting
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+POLICY = (ROOT / "docs" / "policy.md").read_text()
 STACK = (ROOT / "local" / "README.md").read_text()
-PAGES = {"README.md": README, "local/README.md": STACK}
 
 
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
@@ -44,7 +46,7 @@ def models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def members(model: type[BaseModel], path: str = "") -> dict[str, str]:
-    """The members of a document's model as README writes them, with their descriptions."""
+    """The members of a document's model as the page writes them, with their descriptions."""
     found: dict[str, str] = {}
     for name, field in model.model_fields.items():
         found[path + (field.alias or name)] = str(field.description)
@@ -57,7 +59,7 @@ def members(model: type[BaseModel], path: str = "") -> dict[str, str]:
 
 @pytest.mark.parametrize("member", members(PolicyDocument))
 def test_each_member_of_a_policy_is_described(member: str) -> None:
-    assert f"| `{member}` | {members(PolicyDocument)[member]} |" in README
+    assert f"| `{member}` | {members(PolicyDocument)[member]} |" in POLICY
 
 
 def test_the_members_of_a_policy_are_all_looked_at() -> None:
@@ -74,11 +76,12 @@ def test_the_members_of_a_policy_are_all_looked_at() -> None:
     } <= members(PolicyDocument).keys()
 
 
-def test_the_policy_shown_is_a_policy() -> None:
-    [shown] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize(("page", "rules"), [(README, 3), (POLICY, 4)], ids=["README", "policy"])
+def test_the_policy_shown_is_a_policy(page: str, rules: int) -> None:
+    [shown] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     document = read_document(shown)
     assert lint(document) == ()
-    assert len(compile_policy(document).rules) == 4
+    assert len(compile_policy(document).rules) == rules
 
 
 def test_each_option_of_run_local_is_described() -> None:
@@ -98,19 +101,24 @@ def test_each_command_of_run_is_described() -> None:
     assert [command for command in commands if f"./run {command}" not in README] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_each_link_leads_somewhere(page: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", PAGES[page])
-    assert links
-    folder = (ROOT / page).parent
-    assert [link for link in links if not link.startswith("http") and not (folder / link).exists()] == []
+def commands(app: App, words: tuple[str, ...] = ()) -> set[str]:
+    """What can be typed after `./run dps`, without options."""
+    names = [name for name in app if not name.startswith("-")]
+    return (
+        set().union(*(commands(app[name], (*words, name)) for name in names)) if names else {" ".join(words)}
+    )
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_each_link_within_a_page_has_its_heading(page: str) -> None:
-    headings = re.findall(r"^#+ (.*)$", PAGES[page], re.MULTILINE)
-    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\]\(#([^)]+)\)", PAGES[page])) <= anchors
+def test_each_command_of_the_operators_is_in_the_table() -> None:
+    """A row names nouns with their verbs, or commands without: `hub` `list` `drain`, or `export`, `apply`."""
+    table = README.partition("\n## Commands\n")[2].partition("\n## ")[0]
+    told: list[str] = []
+    for cell in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE):
+        for part in cell.split(", "):
+            noun, *verbs = re.findall(r"`([^`]+)`", part)
+            told += [f"{noun} {verb}" for verb in verbs] or [noun]
+    assert len(told) == len(set(told))
+    assert set(told) == commands(application())
 
 
 def test_the_example_of_an_exploration_runs_and_says_what_stands_there(tmp_path: Path) -> None:

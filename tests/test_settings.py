@@ -59,6 +59,7 @@ def test_each_setting_has_an_attribute_of_what_it_reads(setting: Setting) -> Non
         ("AUDIT_KEEP_RUNS", "1", "a whole number from 2 to 1000"),
         ("AUDIT_KEY_AGE_DAYS", "\uff19", "a whole number"),
         ("AUDIT_QUOTA_PERCENT", "101", "from 0.01 to 100"),
+        ("AUDIT_NOTIFY_URL", "http://chat.example/hook", "Teams or Slack gave you"),
         ("CANARY_PREFIX", "Canary", "small letters"),
         ("CANARY_PREFIX", "-canary", "small letters"),
         ("CANARY_PREFIX", "c" * 65, "1 to 64"),
@@ -132,3 +133,27 @@ def test_a_connection_string_is_shown_nowhere() -> None:
     with pytest.raises(SettingsError, match="STATE_TABLES: its value cannot be used") as caught:
         Settings.read({"STATE_TABLES": "http://c2VjcmV0"})
     assert "c2VjcmV0" not in str(caught.value)
+
+
+REFERENCE = "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/x)"
+"""As the app finds it where the platform could not resolve it."""
+
+
+@pytest.mark.parametrize("setting", [each for each in TABLE if each.secret], ids=lambda setting: setting.name)
+def test_an_unresolved_reference_is_never_taken_for_the_secret(setting: Setting) -> None:
+    """Anybody can guess it. Where nobody is harmed the app goes without, else it says so."""
+    if not setting.spared:
+        with pytest.raises(SettingsError, match=f"{setting.name}.*was not resolved"):
+            Settings.read({setting.name: REFERENCE})
+        return
+    read = Settings.read({setting.name: REFERENCE})
+    assert getattr(read, setting.name.lower()) == ""
+    assert "was not resolved" in read.ignored[setting.name]
+
+
+@pytest.mark.parametrize("key", ["", REFERENCE])
+def test_hashed_ids_without_a_key_are_withheld_and_no_device_waits_for_that(key: str) -> None:
+    read = Settings.read({"TELEMETRY_IDS": "hashed", "TELEMETRY_ID_KEY": key})
+    assert (read.telemetry_ids, read.telemetry_id_key) == ("none", "")
+    assert "TELEMETRY_ID_KEY is not set" in read.ignored["TELEMETRY_IDS"]
+    assert Settings.read({"TELEMETRY_IDS": "hashed", "TELEMETRY_ID_KEY": "k"}).ignored == {}

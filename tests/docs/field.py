@@ -47,7 +47,7 @@ def stack(arguments: Sequence[str], folder: Path) -> Iterator[Path]:
     state = folder / given[given.index("--state") + 1]
     given[given.index("--state") + 1] = str(state)
     with subprocess.Popen(
-        [sys.executable, "-m", "local", *given],
+        [sys.executable, "-m", "tests.docs.quick_stack", *given],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

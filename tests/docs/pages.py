@@ -6,8 +6,9 @@
 
 stands before commands that the tests run, with what has to be so first (`tests/docs/field.py` knows the
 words). `<!-- azure -->` stands before those that need Azure and are not run, `<!-- stack -->` before the
-start of the local stack, `<!-- file: NAME -->` before what is in a file that later commands read. A `text`
-block right after commands is what they print, with … for what is left out.
+start of the local stack, `<!-- file: NAME -->` before what is in a file that later commands read, and
+`<!-- elsewhere: WHAT -->` before commands that something else runs. A `text` block right after
+commands is what they print, with … for what is left out.
 """
 
 import re

@@ -15,11 +15,13 @@ from settings import TABLE
 from tests.docs.field import bare
 from tests.docs.pages import DOCS, README, ROOT, blocks
 
-PAGES = [README, *DOCS, ROOT / "local" / "README.md"]
+FOLDERS = [ROOT / "local" / "README.md", ROOT / "infra" / "README.md"]
+PAGES = [README, *DOCS, *FOLDERS]
 ROOT_APP = application()
-MARKS = {"run", "azure", "stack"}
-OF_OTHERS = {"--resource-group", "--function-name", "--key-name", "--key-value", "--key-type"}
-"""Options of az that the pages name by themselves."""
+MARKS = {"run", "azure", "stack", "elsewhere"}
+OF_AZ = {"--resource-group", "--function-name", "--key-name", "--key-value", "--key-type"}
+OF_RUN = {"--keep", "--store", "--json", "--only", "--quick"}
+"""Options of the demo, the stack and the benchmark that the pages name by themselves."""
 
 
 def named(page: Path) -> str:
@@ -27,9 +29,9 @@ def named(page: Path) -> str:
 
 
 def commands_of(page: Path) -> Iterator[str]:
-    """Each `./run dps …` of a page, in blocks and in text."""
+    """Each `./run dps …` of a page, in blocks and in text; not what a command printed in quotes."""
     joined = re.sub(r"\\\n\s*", "", page.read_text())
-    for found in re.findall(r"\./run dps ([^`\n|]+)", joined):
+    for found in re.findall(r"(?<!\")\./run dps ([^`\n|]+)", joined):
         if not found.startswith("…"):
             words = found.replace("{noun}", "enrollment-group")  # a fix of the audit, for either
             yield re.split(r" {2,}#| …|, then |; | \|", words)[0].strip()
@@ -81,7 +83,7 @@ def test_each_command_in_short_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", DOCS, ids=named)
 def test_each_option_in_a_sentence_exists(page: Path) -> None:
-    every = set(OF_OTHERS)
+    every = OF_AZ | OF_RUN | set(application().help_flags)
     waiting: list[App] = [application(), application().meta]
     while waiting:
         app = waiting.pop()
@@ -92,16 +94,18 @@ def test_each_option_in_a_sentence_exists(page: Path) -> None:
     assert set(re.findall(r"`(--[a-z-]+)", text)) - every == set()
 
 
-@pytest.mark.parametrize("page", DOCS, ids=named)
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_each_block_has_a_language(page: Path) -> None:
+    assert [f"{block.page}:{block.line}" for block in blocks(page) if not block.language] == []
+
+
+@pytest.mark.parametrize("page", [README, *DOCS], ids=named)
 def test_each_block_says_what_it_is(page: Path) -> None:
-    """Commands are run by the tests, or need Azure, and say so; nothing else is fenced without a language."""
+    """Commands are run by the tests, or need Azure, and say so."""
     for block in blocks(page):
         where = f"{block.page}:{block.line}"
-        assert block.language, f"{where}: a fence without a language"
         if block.language == "sh":
-            assert block.mark in MARKS, (
-                f"{where}: commands without `<!-- run -->` or `<!-- azure -->` before them"
-            )
+            assert block.mark in MARKS, f"{where}: commands without `<!-- run -->` or the like before them"
         if block.mark == "run":
             assert block.language == "sh", where
             assert all(command.startswith("./run dps ") for command in block.commands), where
@@ -121,15 +125,22 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [README, *DOCS], ids=named)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_each_link_leads_to_a_page_and_its_heading(page: Path) -> None:
     for path, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]+))?\)", page.read_text()):
         if path.startswith("http"):
             continue
         target = page if not path else (page.parent / path).resolve()
         assert target.exists(), path
+        assert target.is_relative_to(ROOT), path
         if anchor:
             assert anchor in anchors(target), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_each_file_that_a_page_names_exists(page: Path) -> None:
+    files = re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|sh|bicep|yaml|yml|json))\b[^`]*`", page.read_text())
+    assert [file for file in files if not (ROOT / file).exists() and not (page.parent / file).exists()] == []
 
 
 @pytest.mark.parametrize("page", DOCS, ids=named)
@@ -152,6 +163,7 @@ def test_each_symptom_is_on_the_page_and_known() -> None:
         assert error_code(int(code)) is not None, code
 
 
-def test_every_page_is_named_at_the_top() -> None:
+def test_every_page_is_named_in_the_table_at_the_top() -> None:
     top = README.read_text().partition("\n## What the demo shows")[0]
-    assert [page.name for page in DOCS if f"(docs/{page.name})" not in top] == []
+    table = top.partition("| page | for |")[2]
+    assert [page.name for page in DOCS if f"(docs/{page.name})" not in table] == []

@@ -1,4 +1,4 @@
-"""README tells of each command and option of the policy, with a test that shows it."""
+"""docs/commands.md tells of each command and option of the policy, with a test that shows it."""
 
 import ast
 import re
@@ -11,8 +11,8 @@ from allocation.fleet_file import FleetFile, FleetHub
 from cli.app import application
 
 FOLDER = Path(__file__).parent
-README = (FOLDER.parents[1] / "README.md").read_text()
-SECTION = README.partition("### Policy, hubs, simulation")[2].partition("\n### ")[0]
+PAGE = (FOLDER.parents[1] / "docs" / "commands.md").read_text()
+SECTION = PAGE.partition("## Policy, hubs, simulation\n")[2].partition("\n## ")[0]
 ROWS = re.findall(r"^\| `([^`]+)` \| .* \| `(\w+)` \|$", SECTION, re.MULTILINE)
 ELSEWHERE = {"--yes", "--dry-run"}
 TESTS = {
@@ -31,7 +31,7 @@ def commands() -> set[str]:
     return nouns | {"explain", "simulate"}
 
 
-def test_each_command_stands_in_readme_with_a_test_that_shows_it() -> None:
+def test_each_command_stands_on_the_page_with_a_test_that_shows_it() -> None:
     assert {re.sub(r" (\[|[A-Z]).*", "", command) for command, _ in ROWS} == commands()
     assert {test for _, test in ROWS} <= TESTS
 
@@ -53,4 +53,4 @@ def test_each_option_stands_there(command: str) -> None:
 def test_each_member_of_a_fleet_file_is_described(model: type[FleetFile] | type[FleetHub]) -> None:
     prefix = "hubs[]." if model is FleetHub else ""
     for name, field in model.model_fields.items():
-        assert f"| `{prefix}{name}` | {field.description} |" in README
+        assert f"| `{prefix}{name}` | {field.description} |" in PAGE
