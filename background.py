@@ -1,7 +1,8 @@
 """The kinds of background jobs, made of the wiring: what the minute's tick runs, and what sets jobs going."""
 
+import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +21,15 @@ from lifecycle.decommission.job import pace_of as decommission_pace
 from lifecycle.enrollments.at_dps import groups, individuals
 from lifecycle.errors import InvalidOption, NotAnEvent
 from lifecycle.events import device_deleted, read
-from lifecycle.jobs import JobKind, JobRow, JobStore, Slice, tick
+from lifecycle.jobs import JobKind, JobStore, Slice, tick, trim
 from lifecycle.purge.act import pace_of
-from lifecycle.purge.gone import note_deleted
-from lifecycle.purge.hubs import Hubs
+from lifecycle.purge.heard import Heard, HeardStore
+from lifecycle.purge.heard import ask as ask_to_look
+from lifecycle.purge.holds import Held, Holds
 from lifecycle.purge.job import purge_kind
 from lifecycle.purge.job import schedule as schedule_purge
-from lifecycle.purge.marks import Marks
 from lifecycle.purge.policy import PurgePolicy
 from lifecycle.purge.rules_file import load_rules
-from lifecycle.purge.work import KIND as PURGE
 from lifecycle.rates import Rate, Rates
 from lifecycle.rotation.canary import CanaryPlaces
 from lifecycle.rotation.identities import Fleet
@@ -44,6 +44,15 @@ from lifecycle.rotation.webhook_key.store import RollStore
 from provisioning.hubs import HubKey
 from wiring import Wiring
 
+EVENT_SECONDS = 25.0
+"""How long one event may take: Event Grid waits 30 s for an answer, then delivers it again (documented)."""
+
+JOBS_KEPT = timedelta(days=400)
+"""How long ended jobs and their history are kept: a year can be compared with the one before."""
+
+JOBS_AT_ONCE = 200
+"""Entries of the history forgotten in one go."""
+
 
 class Background:
     """Background work of one DPS. One per process: the shares of the rates live in it."""
@@ -57,6 +66,7 @@ class Background:
         worker: str,
         *,
         purge_rules: Path | None = None,
+        event_seconds: float = EVENT_SECONDS,
     ) -> None:
         """Make nothing yet; rules of the purge that cannot be used are told of at once.
 
@@ -67,7 +77,9 @@ class Background:
             packaged: the policy in force while none is activated.
             worker: names this process in a job's row.
             purge_rules: file of the rules of the schedule's purge; None: the defaults.
+            event_seconds: how long one event may take.
         """
+        self._event_seconds = event_seconds
         self._packaged = packaged
         self._wiring = wiring
         self._telemetry = telemetry
@@ -116,6 +128,7 @@ class Background:
 
     async def work(self) -> None:
         """Run a slice of what is due."""
+        await ask_to_look(self.jobs, self._heard)
         await tick(self.kinds, self.jobs, self._rates, self._telemetry, worker=self._worker)
 
     async def audit(self) -> None:
@@ -128,11 +141,22 @@ class Background:
         if rules is None:
             return
         asked = await schedule_purge(
-            self.jobs, self._wiring.clock.now(), rules, dry_run=self._settings.purge_dry_run
+            self.jobs,
+            Holds(self._wiring.table("purge"), self._dps),
+            self._wiring.clock.now(),
+            rules,
+            dry_run=self._settings.purge_dry_run,
         )
-        if isinstance(asked, JobRow):
-            state, problem = str(asked.state), asked.problem
-            self._telemetry.event("purge_not_begun", run=asked.id, state=state, problem=problem)
+        if isinstance(asked, Held):
+            self._telemetry.event("purge_not_begun", run=asked.run, state=asked.state, problem=asked.problem)
+
+    async def forget_old_jobs(self) -> None:
+        """Forget what ended or happened to jobs long ago, some of it at a time.
+
+        Raises:
+            TableUnavailable: the next time goes on.
+        """
+        await trim(self.jobs, self._wiring.clock.now() - JOBS_KEPT, most=JOBS_AT_ONCE)
 
     def _purge_rules(self) -> PurgePolicy | None:
         """The rules as the package has them; None where they cannot be used, which is told."""
@@ -162,35 +186,41 @@ class Background:
         Raises:
             TableUnavailable: nothing may have been recorded; it must be delivered again.
         """
-        await receive(raw, self._vault_identity(), self.rotations, self.jobs, self._telemetry)
+        vault = self._vault_identity()
+        await self._in_time(receive(raw, vault, self.rotations, self.jobs, self._telemetry))
 
     async def hub_event(self, raw: Mapping[str, Any]) -> None:
-        """Take one event of a hub: a registration whose device is gone is marked for a later purge.
+        """Write one event of a hub down: a job looks at the registration of the device that is gone.
 
         Raises:
-            ServiceError, TableUnavailable: nothing may have been recorded; it must be delivered again.
+            TableUnavailable, TimeoutError: it may not be written down; it must be delivered again.
         """
-        wiring = self._wiring
         try:
             event = read(raw)
             deleted = device_deleted(event)
         except NotAnEvent as error:
             self._telemetry.event("device_deleted_ignored", problem=str(error))
             return
+        await self._in_time(self._heard.put(Heard(deleted, event.id, self._wiring.clock.now())))
+        self._telemetry.event("device_deleted", hub=deleted.hub, device=deleted.device, noted="heard")
 
-        def hub(name: HubKey) -> HubClient:
-            share = self._rates.share(PURGE, Rate.HUB_REGISTRY, name)
-            return wiring.hub(name, HubShares(identities=share, queries=share, twins=share))
+    async def _in_time(self, work: Awaitable[object]) -> None:
+        """Take an event while Event Grid waits for it.
 
-        noted = await note_deleted(
-            deleted,
-            event.id,
-            wiring.dps(self._rates.share(PURGE, Rate.DPS)).registrations,
-            Hubs(hub),
-            Marks(wiring.table("purge"), self._dps),
-            wiring.clock.now(),
-        )
-        self._telemetry.event("device_deleted", hub=deleted.hub, device=deleted.device, noted=noted)
+        Raises:
+            TimeoutError: it took too long.
+        """
+        try:
+            async with asyncio.timeout(self._event_seconds):
+                await work
+        except TimeoutError:
+            raise TimeoutError(
+                f"the event was not dealt with in {self._event_seconds:g} s: deliver it again"
+            ) from None
+
+    @property
+    def _heard(self) -> HeardStore:
+        return HeardStore(self._wiring.table("purge"), self._dps)
 
     def _vault_identity(self) -> VaultIdentity:
         resource = self._settings.vault_resource_id

@@ -24,12 +24,13 @@ from allocation import (
     PackagedPolicy,
     PolicySource,
     StoredKnowledge,
+    presented,
     record,
 )
 from clients.clock import SystemClock
 from clients.telemetry import LogTelemetry
 from clients.telemetry_ids import IdMode, Ids
-from clients.warm import DELAY_SECONDS, HEAVY, IDENTITY, TABLES, warm_later, warm_now
+from clients.warm import DELAY_SECONDS, HEAVY, IDENTITY, warm_later, warm_now
 from provisioning.hubs import HubKey
 from settings import Role, Settings, SettingsError
 from wiring import Wiring
@@ -55,6 +56,8 @@ class App:
         self.settings = settings
         self.clock = SystemClock()
         self.telemetry = self._telemetry()
+        for name, problem in settings.ignored.items():
+            self.telemetry.event("setting_ignored", setting=name, problem=problem)
         self.wiring = Wiring(settings, self.clock, here=HERE)
 
     def _telemetry(self) -> "Telemetry":
@@ -63,10 +66,14 @@ class App:
         ids = Ids(IdMode(settings.telemetry_ids), settings.telemetry_id_key)
         if not (settings.python_enable_opentelemetry and settings.applicationinsights_connection_string):
             return LogTelemetry(self.clock, logger, ids)
-        # With that setting the worker has imported opentelemetry's interface already.
-        from clients.azure_monitor import export_later  # noqa: PLC0415 - only where it is used
-        from clients.outbox import ExportedTelemetry, Outbox  # noqa: PLC0415
-
+        try:
+            # With that setting the worker has imported opentelemetry's interface already.
+            from clients.azure_monitor import export_later  # noqa: PLC0415 - only where it is used
+            from clients.outbox import ExportedTelemetry, Outbox  # noqa: PLC0415
+        except Exception as error:  # noqa: BLE001 - the app answers devices without telemetry, too
+            told = LogTelemetry(self.clock, logger, ids)
+            told.event("telemetry_unavailable", problem=f"{type(error).__name__} at the import")
+            return told
         outbox = Outbox(LOGGER)
         logging.getLogger().addHandler(outbox)
         telemetry = ExportedTelemetry(self.clock, logger, ids, outbox)
@@ -191,7 +198,7 @@ class App:
         )
 
     async def prune(self) -> None:
-        """Delete old rows of the ledger and old audits, for a minute and a half at most."""
+        """Delete old rows of the ledger, old audits and old jobs, for a minute and a half at most."""
         from lifecycle.retention import prune  # noqa: PLC0415 - as above
 
         if self.settings.ledger_keep_days:
@@ -213,6 +220,7 @@ class App:
                 clock=self.clock,
                 telemetry=self.telemetry,
             )
+            await self.background.forget_old_jobs()
 
     async def _hubs(self) -> Sequence[HubKey]:
         from clients.arm import Unknown  # noqa: PLC0415 - as above
@@ -242,7 +250,8 @@ def allocation_functions(app: App) -> func.Blueprint:
         dps = req.route_params.get("dps") or app.settings.dps_name
         forwarded = req.headers.get("x-forwarded-for") or ""
         answer = await app.allocator.answer(req.get_body(), dps, forwarded)
-        app.key_use.count(req.headers.get("x-functions-key") or req.params.get("code"), dps, answer.status)
+        key = presented(req.headers.get("x-functions-key"), req.url, req.params)
+        app.key_use.count(key, dps, answer.status, check=answer.check)
         return func.HttpResponse(answer.body, status_code=answer.status, mimetype="application/json")
 
     return functions
@@ -342,12 +351,12 @@ def warm_up(wiring: Wiring, settings: Settings) -> None:
     """Import heavy libraries: what the first answer will wait for at once, the others after it."""
     if settings.state_tables:
         identity = IDENTITY if settings.state_tables.startswith("https://") else ()
-        warm_now((*TABLES, *identity), wiring.connections.open)
+        warm_now(identity, wiring.connections.open)
     warm_later(DELAY_SECONDS, HEAVY)
 
 
-def out_of_order(error: SettingsError) -> func.FunctionApp:
-    """The webhook of an app whose settings cannot be used: DPS is told to come again, and why is logged.
+def out_of_order(error: Exception) -> func.FunctionApp:
+    """The webhook of an app that cannot be made of its settings: DPS is told to come again, the log why.
 
     With no function there, DPS would get a 404, which fails each device at once (400207). A role without
     the webhook does not start instead: that fails no device.
@@ -361,7 +370,9 @@ def out_of_order(error: SettingsError) -> func.FunctionApp:
     @functions.route("allocate/{dps?}", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
     async def allocate(req: func.HttpRequest) -> func.HttpResponse:
         del req
-        telemetry.event("allocation_broken", error="SettingsError", place="settings", problem=str(error))
+        # The text of a foreign exception may quote anything.
+        problem = str(error) if isinstance(error, SettingsError) else ""
+        telemetry.event("allocation_broken", error=type(error).__name__, place="settings", problem=problem)
         body = b'{"error":"internal error; DPS will try again"}'
         return func.HttpResponse(body, status_code=503, mimetype="application/json")
 
@@ -370,9 +381,8 @@ def out_of_order(error: SettingsError) -> func.FunctionApp:
 
 try:
     _settings = Settings.read(os.environ)
-except SettingsError as error:
-    app = out_of_order(error)
-else:
     _app = App(_settings)
     warm_up(_app.wiring, _settings)
     app = function_app(_app)
+except Exception as error:  # noqa: BLE001 - with no function there, each device would fail at once
+    app = out_of_order(error)

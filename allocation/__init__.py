@@ -16,7 +16,7 @@ from allocation.fleet_table import (
     uncordon,
     write_load,
 )
-from allocation.key_use import KeyUse, Use, fingerprint, read_uses, uses_of
+from allocation.key_use import KeyUse, Use, fingerprint, presented, read_uses, uses_of
 from allocation.knowledge import FixedKnowledge, Freshness, Knowledge, StoredKnowledge
 from allocation.ledger import UNLIST_AFTER, Entry, Ledger, checkpoint_of, listing_of, written_at
 from allocation.policy.compile import CompiledPolicy
@@ -61,6 +61,7 @@ __all__ = [
     "fingerprint",
     "forget_load",
     "listing_of",
+    "presented",
     "read_fleet",
     "read_uses",
     "record",

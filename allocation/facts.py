@@ -131,7 +131,8 @@ def linked(names: "list[str] | tuple[str, ...]") -> dict[HubKey, str]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back to DPS: an HTTP status and a JSON body."""
+    """What goes back to DPS: an HTTP status and a JSON body; `check`: only a check of the webhook asked."""
 
     status: int
     body: bytes = field(repr=False)
+    check: bool = False

@@ -23,6 +23,9 @@ MOST_HUBS = 1_000
 LONGEST_ID = 1_024
 """Characters of an id or a host name. DPS allows 128 in a registration id (documented), DNS 253 in a name."""
 
+LONGEST_NUMBER = 1_000
+"""Characters of a whole number that is read exactly. Python itself refuses some 4,300 and more."""
+
 CHECK_ID = ".webhook-check."
 """The registration id of calls that only ask whether the webhook answers.
 
@@ -37,7 +40,16 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _whole_number(digits: str) -> int | float:
+    """A number that Python will not read for its length is still JSON, and no reason to fail a device.
+
+    What a device says of itself may hold one. It is then as any number beyond all bounds (1e999): no policy
+    can use it.
+    """
+    return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_whole_number)
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 

@@ -30,8 +30,13 @@ Record = Callable[[Facts, CompiledPolicy], Mapping[str, Any]]
 """The facts that a policy read, as JSON."""
 
 LATE_WRITES = 256
-"""Rows that are still being written after their device was answered, at most: ten seconds of a table that
-does not answer, at the 1,000 registrations a minute of a DPS. Beyond, no row is tried."""
+"""Rows that are still being written, or wait for that, after their device was answered, at most: a quarter of
+a minute of the 1,000 registrations a minute of a DPS. Beyond, no row is tried."""
+
+WRITES_AT_ONCE = 24
+"""Rows that are on their way at the same time; others wait for a turn. Half of an instance's connections
+(clients.http): a table that takes rows and gives no answer must not keep policy and hub states, which come
+over the same connections, from being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Allocator:
         self._budget = budget or Budget()
         self._admission = admission
         self._late: set[asyncio.Task[str]] = set()
+        self._turns = asyncio.Semaphore(WRITES_AT_ONCE)
 
     async def answer(self, body: bytes, dps: str = "", forwarded: str = "") -> Answer:
         """Answer one call of DPS.
@@ -111,7 +117,7 @@ class Allocator:
             decision = _decided(facts, known)
             if refused := self._refused(facts, forwarded):
                 decision = withheld(facts, decision, refused)
-            answer = request.answer(decision)
+            answer = replace(request.answer(decision), check=facts.registration_id == request.CHECK_ID)
             self._knowledge.placed(facts, decision)
         except Exception as error:  # noqa: BLE001 - as above
             return self._broken(error, started, dps)
@@ -182,7 +188,7 @@ class Allocator:
             return
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
-        writing = loop.create_task(_written(ledger, entry, ended))
+        writing = loop.create_task(_written(ledger, entry, ended, self._turns))
         patience = loop.call_later(max(0.0, min(self._budget.ledger, left)), _end, ended)
         try:
             await ended
@@ -227,13 +233,16 @@ class Allocator:
         return answer
 
 
-async def _written(ledger: Ledger, entry: Entry, ended: "asyncio.Future[None]") -> str:
+async def _written(
+    ledger: Ledger, entry: Entry, ended: "asyncio.Future[None]", turns: asyncio.Semaphore
+) -> str:
     """Write a row; why it may be missing, "" where it is written.
 
     `ended` is its last step: who waits for that wakes up a turn of the loop before who waits for the task.
     """
     try:
-        await ledger.write(entry)
+        async with turns:
+            await ledger.write(entry)
         problem = ""
     except Exception as error:  # noqa: BLE001 - the device is answered, whatever cannot be recorded
         problem = str(error) if isinstance(error, ClientError) else type(error).__name__

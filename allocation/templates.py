@@ -258,6 +258,10 @@ def _scalar(value: Any) -> str | None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(
+        value
+    ):  # 1e999: JSON has no word for what it is read as
+        return None
     return repr(value) if isinstance(value, int | float) else None
 
 

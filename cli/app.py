@@ -31,7 +31,7 @@ from cli.confirm import OnlyShown
 from cli.connect import Session
 from cli.errors import ExitCode, Usage, exit_code, paragraph
 from cli.explain import explain
-from cli.options import Everywhere, any_case
+from cli.options import Everywhere, any_case, told_default
 from cli.output import Format, Output
 from cli.simulate import simulate
 from cli.terminal import Terminal
@@ -41,6 +41,10 @@ from clients.wording import plain
 
 NAME = "dps"
 VERSION = f"{NAME} of dps-fleet 0.1.0, service API {API_VERSION}"
+HELP = """Operate a Device Provisioning Service and this app.
+
+Each change is shown and asked for. With --state FILE a command works on the stack that
+`./run local --state FILE` started. docs/commands.md has every command and exit code."""
 HELP_WIDTH = 100
 """Columns of the help where there is no terminal to ask."""
 
@@ -51,9 +55,10 @@ def application() -> App:
     """All commands. The options of every command are those of `meta`, and may stand anywhere."""
     root = App(
         name=NAME,
-        help="Operate a Device Provisioning Service and this app.",
+        help=HELP,
         version=VERSION,
         config=any_case,
+        default_parameter=Parameter(show_default=told_default),
         help_format="plaintext",
     )
     groups, individuals = enrollment_group.app(), enrollment.app()

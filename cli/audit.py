@@ -321,7 +321,7 @@ def _summary(run: Run, tally: Tally) -> Sequence[str]:
         lines.append(
             f"{max(len(run.not_evaluated), run.not_evaluated_count):,} times a check was not evaluated"
         )
-    lines += [f"{source} was not read to its end: {reason}" for source, reason in sorted(run.reasons.items())]
+    lines += [f"not read to its end: {source} ({reason})" for source, reason in sorted(run.reasons.items())]
     return lines
 
 

@@ -138,7 +138,7 @@ async def _roll(
             name,
             roll.edit(step, new),
             consent=consent,
-            webhook_url=await noun.session.own_webhook(),
+            webhook_url=noun.session.own_webhook,
         )
         if not made.diff:
             terminal.note("this step was done already; nothing was sent")

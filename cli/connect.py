@@ -205,7 +205,7 @@ class Session:
         if not host:
             raise Usage(
                 "no DPS is named; give --login with a connection string (or set DPS_CONNECTION_STRING), or "
-                "--dps-name (or DPS_HOST) to enter it by your Entra login"
+                "--dps-name (or DPS_HOST) to enter it by your Entra login, or --state FILE of `./run local`"
             )
         if connection.auth_type == "key":
             raise Usage(

@@ -14,6 +14,7 @@ from cli.enrollments import new_key
 from cli.errors import Incomplete, Usage
 from cli.options import CHANGES, DryRun, Injected, Yes
 from cli.output import member
+from cli.rolled import replaced_by_roll
 from cli.text import visible
 from clients.errors import ClientError
 from clients.vault_shapes import Secret
@@ -90,8 +91,9 @@ async def apply(
     files.check_unique(wanted)
     kinds: list[Kind] = [_KINDS[each] for each in dict.fromkeys(prune or ())]
     there = _there(session)
+    references = _References(session)
     url = await session.own_webhook()
-    made = await plan.plan(wanted, there, _References(session), prune=kinds, webhook_url=url)
+    made = await plan.plan(wanted, there, references, prune=kinds, webhook_url=url)
     _show(session, made)
     deletions = made.counts["delete"]
     if deletions > most_deleted:
@@ -109,7 +111,7 @@ async def apply(
         return
     confirmation = Confirmation(session.terminal, yes=yes, dry_run=dry_run)
     await confirmation.ask(f"do this: {_summary(made)}", ())
-    run = _Applying(session, there, url, discard_keys=discard_keys)
+    run = _Applying(session, there, references, discard_keys=discard_keys)
     await session.output.many(run.each(made.todo), _COLUMNS)
     if run.failed:
         raise Incomplete(f"{run.failed} of {len(made.todo)} were not done: see above, and run it again")
@@ -119,12 +121,17 @@ class _Applying:
     """Carries a plan out, item by item."""
 
     def __init__(
-        self, session: Session, there: Mapping[Kind, plan.There], url: str | None, *, discard_keys: bool
+        self,
+        session: Session,
+        there: Mapping[Kind, plan.There],
+        references: plan.References,
+        *,
+        discard_keys: bool,
     ) -> None:
         self.failed = 0
         self._session = session
         self._there = there
-        self._url = url
+        self._references = references
         self._discard_keys = discard_keys
 
     async def each(self, items: Sequence[plan.Item]) -> AsyncIterator[Mapping[str, Any]]:
@@ -138,7 +145,11 @@ class _Applying:
                 continue
             try:
                 done = await plan.apply(
-                    item, self._there[item.kind], before_delete=self._keeper(item.kind), webhook_url=self._url
+                    item,
+                    self._there[item.kind],
+                    self._references,
+                    before_delete=self._keeper(item.kind),
+                    webhook_url=self._session.own_webhook,
                 )
                 problem = done.problem
             except ClientError as error:
@@ -182,6 +193,13 @@ class _References:
             secret = await session.vault.get(source.name)
             key = secret.value.reveal().strip() if isinstance(secret, Secret) else None
         session.terminal.hide(key or "")
+        if key and await replaced_by_roll(session, key):
+            raise InvalidOption(
+                "file",
+                f"the webhook's key in {f'{source.source} {source.name}'.strip()} was replaced by "
+                "`rotate webhook-key`",
+                "say {vault: NAME} with the secret of the webhook's key, or put the new key there",
+            )
         return key
 
     async def _found(self, source: KeysFrom, kind: Kind, enrollment_id: str) -> dict[str, str] | None:

@@ -128,7 +128,7 @@ async def update(
         await confirmation.ask(f"change {noun.what} {name}", planned.diff)
 
     made = await changes.change(
-        noun.documents, name, edit, consent=consent, etag=etag, webhook_url=await noun.session.own_webhook()
+        noun.documents, name, edit, consent=consent, etag=etag, webhook_url=noun.session.own_webhook
     )
     if not made.diff:
         noun.session.terminal.note(f"{noun.what} {name} is like that already; nothing was sent")

@@ -39,7 +39,7 @@ from settings import SettingsError  # noqa: TID251 - the type alone, to tell it 
 
 
 class ExitCode(IntEnum):
-    """How a command ended. README has the same table."""
+    """How a command ended. docs/commands.md has the same table."""
 
     DONE = 0
     FAILED = 1
@@ -55,7 +55,7 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """For README and the help."""
+        """For docs/commands.md."""
         return _MEANINGS[self]
 
 

@@ -107,8 +107,8 @@ async def drain_hub(
 ) -> None:
     """Let a hub take no new device, and let go of those it has as they register again.
 
-    Before it asks, it tells how long that takes at best and what stays. Run it again to see how far it is:
-    whether the hub is drained is told from the list of its devices.
+    It tells first how long that takes at best and what stays. Run it again to see how far it is:
+    whether the hub is drained is told from its own list of devices.
     """
     await _emptied(
         session,

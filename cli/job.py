@@ -155,14 +155,12 @@ def _tell(session: Session, switch: Switch) -> None:
 
 
 def _document(job: JobRow, *, whole: bool = False) -> dict[str, Any]:
-    progress = job.progress
-    total = "?" if progress.total is None else f"{progress.total:,}"
     told: dict[str, Any] = {
         "id": job.id,
         "kind": job.kind,
         "state": str(job.state),
         "subject": job.subject,
-        "progress": f"{progress.done:,} of {total} {progress.unit}",
+        "progress": str(job.progress),
         "remaining": None if job.remaining is None else str(job.remaining).partition(".")[0],
         "notBefore": job.not_before.isoformat(timespec="seconds"),
         "problem": job.problem,

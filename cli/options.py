@@ -284,6 +284,11 @@ class Everywhere:
         return Connection(state=self.state, login=login, dps_name=self.dps_name, auth_type=auth)
 
 
+def told_default(value: Any) -> str | None:
+    """A default as the help shows it; None: it is what anybody expects of an option that is left out."""
+    return None if value is None or value is False or value == "" else str(value)
+
+
 def any_case(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Before the values are read: those of a closed list in the list's own case, as az takes them in any."""
     for argument in arguments:

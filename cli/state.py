@@ -76,7 +76,8 @@ class State:
         if not session.settings.state_tables:
             raise Usage(
                 "STATE_TABLES is not set; set it to https://ACCOUNT.table.core.windows.net, or to a "
-                "connection string: policies, hub states and the ledger are kept there"
+                "connection string: policies, hub states and the ledger are kept there. Or give --state "
+                "FILE of `./run local`"
             )
         for part in session.settings.state_tables.split(";"):
             name, _, value = part.partition("=")

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from cli.connect import Session
 from cli.errors import CliError
@@ -14,6 +15,8 @@ from lifecycle.audit.formats.shape import span
 from lifecycle.jobs import Created, JobKind, JobRow, JobStore, State, tick
 from lifecycle.jobs import show as show_job
 from lifecycle.rates import Rates
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 2.0
 """Between two looks at a job that is waited for."""
@@ -36,14 +39,14 @@ class Silent:
         """Nothing."""
 
 
-async def new_run(ask: Callable[[datetime], Awaitable[Created]], at: datetime) -> JobRow:
-    """A run that this command made.
+async def new_run(ask: Callable[[datetime], Awaitable[Created | T]], at: datetime) -> JobRow | T:
+    """A run that this command made, or what is in its way.
 
     Runs are named by their second, and one that was planned in the same second is there, and may have ended:
     to join that one would do nothing and look like success.
 
     Args:
-        ask: creates the run that is named by a moment, or finds it.
+        ask: creates the run that is named by a moment, or finds it; anything else is in its way.
         at: now.
 
     Raises:
@@ -51,6 +54,8 @@ async def new_run(ask: Callable[[datetime], Awaitable[Created]], at: datetime) -
     """
     for late in range(10):
         created = await ask(at + timedelta(seconds=late))
+        if not isinstance(created, Created):
+            return created
         if created.new:
             return created.job
     raise NotEnded("ten runs were begun in these seconds: nothing was begun; see `job list`")
@@ -104,7 +109,6 @@ async def _watch(session: Session, store: JobStore, job: str, advance: Advance) 
 
 def how_far(row: JobRow) -> tuple[float, str]:
     """How much of a job is done, from 0 to 1; and in words, with the time left once anybody knows."""
-    done, total, unit = row.progress.done, row.progress.total, row.progress.unit
+    done, total = row.progress.done, row.progress.total
     left = "" if row.remaining is None else f", about {span(row.remaining)} left"
-    of = f"{done:,} {unit}" if total is None else f"{done:,} of {total:,} {unit}"
-    return done / total if total else 0.0, f"{of}{left}"
+    return done / total if total else 0.0, f"{row.progress}{left}"

@@ -1,6 +1,6 @@
 """`webhook`: this app's webhook put on enrollments, and called as DPS would call it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -12,6 +12,7 @@ from cli.enrollments import Noun
 from cli.errors import Incomplete, Missing, NotConsented, Usage
 from cli.options import DryRun, Injected, Yes
 from cli.output import member
+from cli.rolled import replaced_by_roll
 from cli.state import linked_hubs
 from clients.arm import Unknown
 from clients.errors import BadRequest, ClientError, Conflict, NotFound, PreconditionFailed
@@ -22,7 +23,8 @@ from lifecycle.enrollments import validation
 from lifecycle.enrollments import webhook as hook
 from lifecycle.enrollments.build import Document
 from lifecycle.enrollments.webhook_url import is_masked, same_endpoint
-from lifecycle.errors import EnrollmentError, InvalidOption
+from lifecycle.errors import EnrollmentError, EnrollmentMoved, InvalidOption
+from lifecycle.rotation.webhook_key.urls import key_of
 from provisioning.enrollments import EnrollmentGroup, IndividualEnrollment
 
 API_VERSION = "2021-10-01"
@@ -83,7 +85,14 @@ async def attach(
         (individual_noun if alone else group_noun, name) for name, alone in named
     ]
     confirmation = Confirmation(session.terminal, yes=yes, dry_run=dry_run)
-    run = _Attaching(session, hook.attached(url, version), confirmation)
+
+    async def current() -> str:
+        """Read again for each: a roll may have published another key meanwhile."""
+        known = "" if anonymous else await _known(session, key_secret)
+        session.terminal.hide(known)
+        return hook.with_key(webhook_url or session.settings.webhook_url, known) if known else url
+
+    run = _Attaching(session, current, version, confirmation)
     await session.output.many(run.each(wanted), _COLUMNS)
     if run.declined is not None:
         raise run.declined
@@ -94,11 +103,18 @@ async def attach(
 class _Attaching:
     """One run over several enrollments; what concerns one of them stops none of the others."""
 
-    def __init__(self, session: Session, edit: Any, confirmation: Confirmation) -> None:
+    def __init__(
+        self,
+        session: Session,
+        url: Callable[[], Awaitable[str]],
+        version: str,
+        confirmation: Confirmation,
+    ) -> None:
         self.failed = 0
         self.declined: NotConsented | None = None
         self._session = session
-        self._edit = edit
+        self._url = url
+        self._version = version
         self._confirmation = confirmation
 
     async def each(self, wanted: Sequence[tuple[AnyNoun, str]]) -> AsyncIterator[Mapping[str, Any]]:
@@ -133,6 +149,14 @@ class _Attaching:
                 yield told | {"outcome": "failed", "problem": str(error)}
 
     async def _one(self, noun: AnyNoun, name: str) -> str:
+        url = await self._url()
+        if await replaced_by_roll(self._session, key_of(url) or ""):
+            raise InvalidOption(
+                "key",
+                "it was replaced by `rotate webhook-key`",
+                "set WEBHOOK_KEY_SECRET, or give --key-secret, to the secret with the new one",
+            )
+
         async def consent(planned: changes.EnrollmentChange) -> None:
             before = (planned.before or {}).get("customAllocationDefinition") or {}
             if is_masked(before.get("webhookUrl")):
@@ -140,8 +164,12 @@ class _Attaching:
                     f"{name}: DPS does not show the key that is there; it is written again"
                 )
             await self._confirmation.ask(f"attach the webhook to {noun.what} {name}", planned.diff)
+            if await self._url() != url:
+                raise EnrollmentMoved(
+                    noun.documents.kind, name, "is to ask a webhook whose key was replaced meanwhile"
+                )
 
-        made = await changes.change(noun.documents, name, self._edit, consent=consent)
+        made = await changes.change(noun.documents, name, hook.attached(url, self._version), consent=consent)
         return "attached" if made.diff else "already"
 
 
@@ -197,13 +225,18 @@ async def _url(session: Session, given: str | None, key_secret: str | None, *, a
     return url
 
 
+async def _known(session: Session, key_secret: str | None) -> str:
+    """The key, where nobody has to be asked for it; "" else."""
+    if key_secret is None:
+        return await session.webhook_key()
+    found = await session.vault.get(key_secret)
+    if not isinstance(found, Secret):
+        raise Missing(f"--key-secret: the vault has no readable secret {key_secret}")
+    return found.value.reveal().strip()
+
+
 async def _key(session: Session, key_secret: str | None) -> str:
-    if key_secret is not None:
-        found = await session.vault.get(key_secret)
-        if not isinstance(found, Secret):
-            raise Missing(f"--key-secret: the vault has no readable secret {key_secret}")
-        return found.value.reveal().strip()
-    if known := await session.webhook_key():
+    if known := await _known(session, key_secret):
         return known
     typed = await session.terminal.ask_secret("function key of the webhook: ")
     if not typed:

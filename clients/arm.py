@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from clients.connections import Connections
-from clients.errors import NoCredential, NotSendable, ServiceError
+from clients.errors import NoCredential, ServiceError
+from clients.management import management, resource_path
 from clients.ports import Clock, RateShare
 from clients.reading import Members, Misshapen, items, understood
-from clients.service import Auth, Fault, Request, Service
+from clients.service import Auth, Fault, Request
 from provisioning.hubs import HubKey, hub_key
 
 T = TypeVar("T")
@@ -159,17 +159,11 @@ class ArmClient:
         Raises:
             NotSendable: the id is not that of a DPS, or the URL cannot be one.
         """
-        trimmed = resource_id.strip().rstrip("/")
-        segments = trimmed.split("/")
-        if not _RESOURCE.fullmatch(trimmed) or {".", ".."} & set(segments):
-            raise NotSendable(
-                "the DPS's resource id must look like /subscriptions/ID/resourceGroups/NAME/providers/"
-                "Microsoft.Devices/provisioningServices/NAME; copy it from the portal (JSON view)"
-            )
-        self._path = "/".join(quote(segment, safe="()") for segment in segments)
-        self._name = segments[-1]
-        self._service = Service(
-            "the management plane",
+        self._path = resource_path(
+            resource_id, _RESOURCE, "DPS", "Microsoft.Devices/provisioningServices/NAME"
+        )
+        self._name = self._path.rpartition("/")[2]
+        self._service = management(
             url,
             api_version=api_version,
             auth=auth,

@@ -313,7 +313,7 @@ class AzureCredential:
             ManagedIdentityCredential,
         )
 
-        from clients.http import HttpxTransport  # noqa: PLC0415 - put off to the first token
+        from clients.azure_transport import HttpxTransport  # noqa: PLC0415 - put off to the first token
 
         transport = HttpxTransport(self._connections.open())
         if self._managed:

@@ -46,6 +46,7 @@ class HubDevice:
         connection_state: "Connected" or "Disconnected", as the hub last knew.
         last_activity: last time it connected, sent or received; None: never.
         authentication_type: "sas", "selfSigned", "certificateAuthority" or "none".
+        edge: whether it is an IoT Edge device, or behind one (a child's scope names its parent).
     """
 
     device_id: str
@@ -56,6 +57,7 @@ class HubDevice:
     connection_state: str | None
     last_activity: datetime | None
     authentication_type: str | None
+    edge: bool = False
 
 
 class HubRow(NamedTuple):
@@ -71,6 +73,7 @@ class HubRow(NamedTuple):
     status_reason: str | None
     etag: str | None
     tags: Mapping[str, Any]
+    edge: bool = False
 
     def __repr__(self) -> str:
         """Without its tags."""
@@ -115,6 +118,7 @@ def read_device(body: Any) -> HubDevice:
         connection_state=members.text_or_none("connectionState"),
         last_activity=members.moment("lastActivityTime"),
         authentication_type=authentication.text_or_none("type"),
+        edge=_edge(body),
     )
 
 
@@ -141,7 +145,14 @@ def read_row(body: Any) -> HubRow:
     ):
         at = None if seen == _NEVER else members.moment("lastActivityTime")
         return HubRow(
-            device_id, status, connection_state, at, reason, etag, _NO_TAGS if tags is None else tags
+            device_id,
+            status,
+            connection_state,
+            at,
+            reason,
+            etag,
+            _NO_TAGS if tags is None else tags,
+            _edge(body),
         )
     return HubRow(
         device_id=members.text("deviceId"),
@@ -151,6 +162,7 @@ def read_row(body: Any) -> HubRow:
         status_reason=members.text_or_none("statusReason"),
         etag=members.text_or_none("etag"),
         tags=members.object_or_empty("tags"),
+        edge=_edge(body),
     )
 
 
@@ -192,6 +204,13 @@ def code_only(body: Any) -> Fault:
     """The same without the hub's words: of answers to a body that held keys."""
     found = fault_of(body)
     return Fault(found.code, "", found.tracking_id)
+
+
+def _edge(body: Mapping[str, Any]) -> bool:
+    able = body.get("capabilities")
+    if isinstance(able, dict) and able.get("iotEdge"):
+        return True
+    return bool(body.get("deviceScope") or body.get("parentScopes"))
 
 
 def _status(members: Members) -> Status:

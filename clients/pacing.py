@@ -13,6 +13,10 @@ RECOVERY_SECONDS = 300.0
 LEAST = 0.1
 """The part of its rate that a share keeps, however often it is told to slow down."""
 
+LONGEST_STILL = 3600.0
+"""Seconds that a share keeps still at most. A Retry-After of years, or a date by another clock, would else
+hold it for as long as the process lives."""
+
 ONE_MOMENT_SECONDS = 1.0
 """Within it several 429 count as one: calls under way at once were all too many at once."""
 
@@ -75,9 +79,14 @@ class PacedShare:
         if now - self._slowed_at >= max(ONE_MOMENT_SECONDS, self._interval):
             self._slowed_to = max(LEAST, self._part(now) / 2)
             self._slowed_at = now
-        pause = max(retry_after or 0.0, self._interval / self._slowed_to)
+        pause = max(min(retry_after or 0.0, LONGEST_STILL), self._interval / self._slowed_to)
         # By the tolerance later still: what was saved up is no longer to be had.
         self._due = max(self._due, now + pause + self._tolerance)
+
+    @property
+    def wait(self) -> float:
+        """Seconds until the next call may be made, by whoever is first in line; 0: now."""
+        return max(0.0, self._due - self._tolerance - self._clock.monotonic())
 
     @property
     def rate(self) -> float:

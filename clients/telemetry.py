@@ -54,7 +54,7 @@ EVENTS: Mapping[str, str] = {
     "rotation_expired": "a live secret has expired; readers may refuse it",
     "rotation_unpublished": "a group in rotation has no live secret, or one without expiry",
     "rotation_unseen": "a group's secret could not be looked at",
-    "rotation_gone": "a group in rotation is not at DPS any more: nothing is begun, nobody is waited for",
+    "rotation_gone": "a group in rotation is not at DPS any more, so nothing is begun: `rotate forget`",
     "purge_ended": "a run of the purge ended: planned, marked, deleted, left and why, archived, calls, 429s",
     "purge_not_begun": "a purge was due, and another has not ended yet: its state",
     "purge_rules_unusable": "the rules of the scheduled purge cannot be used, so none runs: what, and a fix",
@@ -62,6 +62,7 @@ EVENTS: Mapping[str, str] = {
     "device_deleted_ignored": "an event that is none of a deleted device, and why",
     "decommission_ended": "a group's decommissioning ended: records, deleted, left, whether keys are kept",
     "measures": "count, sum, least and most of each metric over the past minute",
+    "setting_ignored": "the app goes without a setting that cannot be used: its name, the problem, the fix",
     "telemetry_unavailable": "spans, logs and metrics are not exported: why; the log of the process has them",
 }
 """Every event this app writes, and what it means."""
@@ -144,6 +145,7 @@ _LEVELS: Mapping[str, int] = {
     "purge_rules_unusable": logging.ERROR,
     "audit_untold": logging.ERROR,
     "audit_not_notified": logging.WARNING,
+    "setting_ignored": logging.ERROR,
     "telemetry_unavailable": logging.ERROR,
 }
 

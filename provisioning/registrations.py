@@ -22,6 +22,18 @@ def registration_key(registration_id: str) -> RegistrationKey:
     return RegistrationKey(registration_id.lower())
 
 
+def same_version(one: str, other: str) -> bool:
+    """Whether two ETags of a record are of one version of it.
+
+    Quotes around them mean nothing: clients add them and leave them out (seen).
+    """
+    return _bare(one) == _bare(other)
+
+
+def _bare(etag: str) -> str:
+    return etag.strip().strip('"').strip()
+
+
 STATUSES = ("unassigned", "assigning", "assigned", "failed", "disabled")
 """What a record's status may be (documented)."""
 
@@ -37,6 +49,10 @@ _MEMBERS: Mapping[str, type] = {
     "lastUpdatedDateTimeUtc": str,
     "etag": str,
 }
+
+
+KNOWN = frozenset(_MEMBERS)
+"""Members of a record that are known, but for what the webhook gave the device."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -135,6 +151,11 @@ class Registration:
     def etag(self) -> str:
         """For a guarded delete, verbatim; "" where there is none."""
         return text(self._document, "etag") or ""
+
+    @property
+    def guardable(self) -> bool:
+        """Whether a delete can be guarded by its ETag: an empty one or a wildcard guards nothing."""
+        return _bare(self.etag) not in ("", "*")
 
     @property
     def payload(self) -> Any:

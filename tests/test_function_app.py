@@ -55,11 +55,98 @@ print(function.get_function_name(), answer.status_code, answer.get_body())
 """
 
 
+COUNTED = """
+import asyncio, os
+import azure.functions as func
+import function_app
+from allocation import fingerprint, read_uses
+from settings import Settings
+
+[allocate] = [each for each in function_app.app.get_functions() if each.get_function_name() == "allocate"]
+
+async def main():
+    table = function_app.App(Settings.read(os.environ)).wiring.table("keyuse")
+    for url, params, headers, key in (
+        ("?CODE=a-1&x=1", {"CODE": "a-1", "x": "1"}, {}, "a-1"),
+        ("?code=b-1&Code=c-1", {"code": "b-1,c-1"}, {}, "b-1"),
+        ("?code=d-1", {"code": "d-1"}, {"X-Functions-Key": "e-1"}, "e-1"),
+    ):
+        request = func.HttpRequest(
+            "POST", f"https://app/api/allocate{url}", headers=headers, params=params, body=b"{}"
+        )
+        await allocate.get_user_function()(request)
+        for _ in range(500):
+            if fingerprint(key) in {use.fingerprint for use in await read_uses(table)}:
+                print(key)
+                break
+            await asyncio.sleep(0.02)
+
+asyncio.run(main())
+"""
+
+
+def test_each_use_of_a_key_is_counted_however_it_was_presented(azurite: str) -> None:
+    environment = {"APP_ROLE": "allocation", "STATE_TABLES": azurite, "DPS_NAME": "counted"}
+    assert run(COUNTED, **environment).split() == ["a-1", "b-1", "e-1"]
+
+
 def test_a_setting_that_cannot_be_used_has_devices_come_again_and_is_told() -> None:
     said = run(BROKEN, APP_ROLE="allocation", ALLOWED_ENROLLMENTS="line-a")
     assert "allocate 503 " in said
     assert "ALLOWED_ENROLLMENTS" in said
     assert "allocation_broken" in said
+
+
+DEVELOPMENT = "UseDevelopmentStorage=true"
+TOLD = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+"""
+
+
+def test_a_setting_that_the_app_can_do_without_takes_no_function_away_and_is_told() -> None:
+    reference = "@Microsoft.KeyVault(SecretUri=https://v.example/secrets/chat)"
+    said = run(TOLD + INDEX, APP_ROLE="lifecycle", AUDIT_NOTIFY_URL=reference, STATE_TABLES=DEVELOPMENT)
+    lines = said.splitlines()
+    assert "count_devices" in json.loads(lines[-1])
+    event = json.loads(lines[0])
+    assert (event["event"], event["setting"]) == ("setting_ignored", "AUDIT_NOTIFY_URL")
+    assert "was not resolved" in event["problem"]
+    assert "v.example" not in said
+
+
+WITHOUT_OPENTELEMETRY = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+sys.modules["opentelemetry.trace"] = None  # as a package that cannot be imported
+"""
+
+
+def test_telemetry_that_cannot_be_imported_keeps_no_device_from_its_answer() -> None:
+    said = run(
+        WITHOUT_OPENTELEMETRY + INDEX,
+        APP_ROLE="allocation",
+        PYTHON_ENABLE_OPENTELEMETRY="true",
+        APPLICATIONINSIGHTS_CONNECTION_STRING="InstrumentationKey=00000000-0000-0000-0000-000000000000",
+    )
+    told, names = said.splitlines()
+    assert json.loads(names) == ["allocate"]
+    assert "telemetry_unavailable" in told
+
+
+BROKEN_AT_START = """
+import wiring
+class Broken:
+    def __init__(self, *arguments, **more): raise RuntimeError("SECRET")
+wiring.Wiring = Broken
+"""
+
+
+def test_a_fault_of_ours_at_the_start_has_devices_come_again_instead_of_failing_them() -> None:
+    said = run(BROKEN_AT_START + BROKEN, APP_ROLE="allocation")
+    assert "allocate 503 " in said
+    assert "RuntimeError" in said
+    assert "SECRET" not in said
 
 
 def test_with_a_dps_and_a_vault_it_runs_the_jobs_and_hears_their_events() -> None:

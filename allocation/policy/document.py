@@ -1,6 +1,6 @@
 """The policy document as operators write it: its model, its schema, its canonical form.
 
-The description of each member is also what README says of it.
+The description of each member is also what docs/policy.md says of it.
 """
 
 import difflib

@@ -82,6 +82,10 @@ Consent = Callable[[EnrollmentChange], Awaitable[None]]
 """Returns to go on, raises to stop. Asked again where a second reading makes another difference."""
 
 
+OwnWebhook = str | Callable[[], Awaitable[str | None]] | None
+"""This app's webhook with its key, or what reads it anew: it may be rolled while somebody changes many."""
+
+
 async def agreed(_: EnrollmentChange) -> None:
     """The consent of a caller that has decided already."""
 
@@ -93,7 +97,7 @@ async def change(
     *,
     consent: Consent = agreed,
     etag: str | None = None,
-    webhook_url: str | None = None,
+    webhook_url: OwnWebhook = None,
 ) -> EnrollmentChange:
     """Change an enrollment to what `edit` makes of it.
 
@@ -104,7 +108,7 @@ async def change(
         consent: is shown each difference before it is written.
         etag: only if it is still this one: no second attempt. "*": whatever it is, without a guard; for
             people who type it.
-        webhook_url: this app's webhook with its key, put in where a read masks it.
+        webhook_url: this app's webhook with its key, put in where a read masks it; or what reads that.
 
     Returns:
         The change as made; its diff is empty where there was nothing to do.
@@ -124,7 +128,7 @@ async def change(
         read = await _read(enrollments, enrollment_id)
         if read is None:
             raise NoSuchEnrollment(enrollments.kind, enrollment_id)
-        before = _with_webhook(read, webhook_url)
+        before = _with_webhook(read, await _supplied(read, webhook_url))
         read_etag = _etag(before)
         if not read_etag:
             raise EnrollmentMoved(enrollments.kind, enrollment_id, "was read without an ETag")
@@ -246,6 +250,16 @@ async def _read(enrollments: Enrollments, enrollment_id: str) -> Document | None
             name: keys[name] for name in ("primaryKey", "secondaryKey") if keys.get(name)
         }
     return document
+
+
+async def _supplied(read: Document, webhook_url: OwnWebhook) -> str | None:
+    """The webhook's URL with its key, where the reading needs it.
+
+    Asked for after the reading: whoever writes the enrollment with a newer key since then moves its ETag.
+    """
+    if not is_masked(_webhook(read)) or webhook_url is None or isinstance(webhook_url, str):
+        return webhook_url if isinstance(webhook_url, str) else None
+    return await webhook_url()
 
 
 def _with_webhook(document: Document, webhook_url: str | None) -> Document:

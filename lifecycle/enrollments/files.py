@@ -306,6 +306,7 @@ def _check(kind: Kind, members: Document, where: str) -> None:
     try:
         checked = view.read(members)
         hubs = checked.iot_hubs
+        _ = checked.webhook  # that its URL is a text
     except MalformedDocument as error:
         raise FileRefused(
             where, "", str(error), "correct it: names and types are the service's own"

@@ -8,7 +8,7 @@ device out.
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from clients.errors import BadRequest, Conflict, NotSendable, PreconditionFailed
@@ -18,7 +18,7 @@ from lifecycle.enrollments.change import EnrollmentChange, Kind, attestation_typ
 from lifecycle.enrollments.diff import Difference, differences
 from lifecycle.enrollments.files import KeyFrom, KeysFrom, Wanted
 from lifecycle.enrollments.merge import with_members
-from lifecycle.enrollments.webhook_url import is_masked, same_endpoint
+from lifecycle.enrollments.webhook_url import MASK, is_masked, same_endpoint
 from lifecycle.errors import AlreadyThere, EnrollmentError, EnrollmentMoved, FileRefused, InvalidOption
 
 CALLS_A_MINUTE = 1000
@@ -38,7 +38,11 @@ class References(Protocol):
         """
 
     async def webhook_key(self, source: KeyFrom) -> str | None:
-        """A function key; None: there is none where it should be."""
+        """A function key; None: there is none where it should be.
+
+        Raises:
+            InvalidOption: it is one that a roll has replaced.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Item:
         document: that shall be created, with keys.
         edit: that makes it so.
         note: why it is kept.
+        key_from: where its webhook's key comes from, if a reference says so.
+        key: that key, as it was when the plan was made.
     """
 
     action: Action
@@ -73,6 +79,8 @@ class Item:
     note: str = ""
     document: Document | None = field(default=None, repr=False)
     edit: Edit | None = field(default=None, repr=False)
+    key_from: KeyFrom | None = None
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +156,19 @@ async def plan(
 async def apply(
     item: Item,
     there: There,
+    references: References,
     *,
     before_delete: Callable[[Document], Awaitable[None]],
-    webhook_url: str | None = None,
+    webhook_url: changes.OwnWebhook = None,
 ) -> Outcome:
     """Carry one item out; what concerns this enrollment alone is an outcome and not raised.
 
     Args:
         item: of a plan that somebody agreed to; a change of anything else is not made.
         there: its kind.
+        references: as for `plan`: a webhook's key that is another by now is not written.
         before_delete: keeps keys safe, or decides not to.
-        webhook_url: as for `plan`.
+        webhook_url: this app's, with its key, for reads that mask it; or what reads it.
 
     Raises:
         ClientError: the service cannot be worked with; the items after this one are not tried.
@@ -169,6 +179,10 @@ async def apply(
             raise EnrollmentMoved(item.kind, item.id, "was changed since the plan was shown")
 
     try:
+        if item.key_from is not None and await references.webhook_key(item.key_from) != item.key:
+            raise EnrollmentMoved(
+                item.kind, item.id, "is to ask a webhook whose key was replaced since the plan was shown"
+            )
         if item.action == "create" and item.document is not None and item.edit is not None:
             try:
                 await changes.create(there.enrollments, item.document)
@@ -198,14 +212,15 @@ async def _item(
 ) -> Item:
     existing = await changes.with_keys(enrollments, wanted.id)
     keys = await _keys(wanted, existing, references)
-    url = await _webhook_url(wanted, existing, references)
+    url, key = await _webhook_url(wanted, existing, references)
     members = _whole(wanted, keys, url)
+    key_from = wanted.webhook_key if key else None
 
     def edit(document: Document) -> Document:
         return with_members(document, members)
 
     if existing is None:
-        return _creation(wanted, members, edit)
+        return replace(_creation(wanted, members, edit), key_from=key_from, key=key)
     if wanted.members.get("attestation") and attestation_type(wanted.members) != attestation_type(existing):
         raise FileRefused(
             wanted.where,
@@ -226,7 +241,17 @@ async def _item(
             "say {vault: NAME} or {environment: VARIABLE}, or set WEBHOOK_URL and WEBHOOK_KEY",
         )
     symmetric = attestation_type(existing) == "symmetricKey"
-    return Item("update", wanted.kind, wanted.id, wanted.where, diff, calls=5 if symmetric else 3, edit=edit)
+    return Item(
+        "update",
+        wanted.kind,
+        wanted.id,
+        wanted.where,
+        diff,
+        calls=5 if symmetric else 3,
+        edit=edit,
+        key_from=key_from,
+        key=key,
+    )
 
 
 def _creation(wanted: Wanted, members: Document, edit: Edit) -> Item:
@@ -238,7 +263,7 @@ def _creation(wanted: Wanted, members: Document, edit: Edit) -> Item:
         )  # fmt: skip
     x509 = document["attestation"].get("x509")
     for slot in _certificate_slots(x509):
-        if not slot.get("certificate"):
+        if not (isinstance(slot, Mapping) and slot.get("certificate")):
             raise FileRefused(
                 wanted.where,
                 "attestation.x509",
@@ -258,7 +283,7 @@ def _creation(wanted: Wanted, members: Document, edit: Edit) -> Item:
     )
 
 
-def _certificate_slots(x509: object) -> list[Mapping[str, object]]:
+def _certificate_slots(x509: object) -> list[object]:
     if not isinstance(x509, Mapping):
         return []
     held = [x509.get(member) for member in ("clientCertificates", "signingCertificates")]
@@ -310,33 +335,38 @@ async def _keys(wanted: Wanted, existing: Document | None, references: Reference
     return found
 
 
-async def _webhook_url(wanted: Wanted, existing: Document | None, references: References) -> str | None:
-    """The webhook's URL with its key; None: as the document has it, or says nothing of one."""
+async def _webhook_url(
+    wanted: Wanted, existing: Document | None, references: References
+) -> tuple[str | None, str]:
+    """The webhook's URL, None: as the document has it, or says nothing of one; and the key put into it."""
     from lifecycle.enrollments.webhook import with_key  # noqa: PLC0415 - only where there is a webhook
 
     custom = wanted.members.get("customAllocationDefinition")
     source = wanted.webhook_key
     if source is None or not isinstance(custom, dict) or not custom.get("webhookUrl"):
-        return None
+        return None, ""
     base: str = custom["webhookUrl"]
     path = "customAllocationDefinition.key"
     held = ((existing or {}).get("customAllocationDefinition") or {}).get("webhookUrl")
     same = isinstance(held, str) and same_endpoint(held.partition("?")[0], base)
     if source.source == "none":
-        return base
+        return base, ""
     if source.source in ("keep", "unsaid"):
         if same:
-            return str(held)
+            return f"{base}?{MASK}", ""  # which stands for what is there when it is written
         raise FileRefused(
             wanted.where,
             path,
             "the webhook is not the one that is there, so there is no key of it to keep",
             "say setting, {vault: NAME}, {environment: VARIABLE}, or none for a webhook without a key",
         )
-    key = await references.webhook_key(source)
+    try:
+        key = await references.webhook_key(source)
+    except InvalidOption as error:
+        raise FileRefused(wanted.where, path, error.problem, error.fix) from None
     if not key:
         where = f"{source.source} {source.name}".strip()
         raise FileRefused(wanted.where, path, f"there is no key in {where}", "put it there, or say keep")
     if same and is_masked(held):
-        return str(held)  # whether it has this key cannot be seen; `webhook attach` writes it again
-    return with_key(base, key)
+        return str(held), ""  # whether it has this key cannot be seen; `webhook attach` writes it again
+    return with_key(base, key), key

@@ -10,7 +10,7 @@ from clients.ports import Receipt
 from lifecycle.errors import Halted, LeaseLost, Overran, StopAsked, SwitchedOff, SwitchUnseen
 from lifecycle.jobs.checkpoints import INLINE_BYTES, Checkpoint, digest, packed
 from lifecycle.jobs.columns import Entry
-from lifecycle.jobs.row import JobRow, Progress, State, Stored, taken
+from lifecycle.jobs.row import JobRow, Pace, Progress, State, Stored, taken
 from lifecycle.jobs.store import TRIES, JobStore
 
 MOST_MOVES = 50
@@ -112,6 +112,10 @@ class Lease:
                     await self._look()
             self._check()
 
+    def outlasts(self, seconds: float) -> bool:
+        """Whether a call that begins so much later still falls within the lease."""
+        return self._clock.monotonic() + seconds < self._last_call
+
     def halt(self, error: Halted) -> Halted:
         """Allow no further call, for this reason, unless there was one before."""
         self.halted = self.halted or error
@@ -151,8 +155,14 @@ class Lease:
             LeaseLost: it is not this worker's any more.
         """
         if found is None or (found.epoch, found.owner) != (self.row.epoch, self.row.owner):
-            raise self.halt(LeaseLost("another worker has the job, or it is gone"))
+            raise self._lost("another worker has the job, or it is gone")
         self.row = found
+
+    def _lost(self, why: str) -> LeaseLost:
+        """Halt for good: whatever stopped it before, it is not for this worker to write that down."""
+        lost = LeaseLost(why)
+        self.halt(lost)
+        return lost
 
     async def write(self, change: Callable[[JobRow], JobRow], entry: Entry | None = None) -> None:
         """Change the row, if it is still this worker's; what others wrote into it meanwhile is kept.
@@ -196,7 +206,7 @@ class Lease:
                 self.row = found
                 return
             self._adopt(found)
-        raise self.halt(LeaseLost("the row kept moving"))
+        raise self._lost("the row kept moving")
 
     async def _reread(self, unanswered: int) -> JobRow | None:
         while True:
@@ -238,11 +248,12 @@ class Lease:
 
         def saved(row: JobRow) -> JobRow:
             now = self._clock.now()
+            follows = progress.follows(row.progress)
             return replace(
                 row,
                 stored=stored,
                 progress=progress,
-                pace=row.pace.after(progress.done, now),
+                pace=row.pace.after(progress.done, now) if follows else Pace(now, progress.done),
                 updated=now,
                 attempts=0 if changed else row.attempts,
                 troubles=0 if changed else row.troubles,

@@ -258,10 +258,11 @@ class _Tick:
             return replace(let_go(row, state=State.WAITING, now=now, not_before=now + pause), **changes)  # type: ignore[arg-type]  # columns of a row
 
         match result:
-            case Done():
-                await self._end(lease, State.DONE, result)
-            case Failed():
-                await self._end(lease, State.FAILED, result)
+            case Done() | Failed():
+                try:
+                    await self._end(lease, State.DONE if isinstance(result, Done) else State.FAILED, result)
+                except NotAJob as error:  # of its columns only the result may be what none can hold
+                    await self._block(lease, f"its end cannot be written: {error}")
             case Blocked(problem):
                 await self._block(lease, problem)
             case More(after):

@@ -37,11 +37,23 @@ LEASED = frozenset({State.RUNNING, State.STOPPING})
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is: `done` of `total` (None: not known yet), counted in `unit`."""
+    """How far a job is: `done` of `total` (None: not known yet), counted in `unit`.
+
+    Where a job has phases, both are of the phase it is at.
+    """
 
     done: int = 0
     total: int | None = None
     unit: str = "steps"
+    phase: str = ""
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {self.total:,}"
+        return f"{self.phase}{': ' if self.phase else ''}{self.done:,}{of} {self.unit}"
+
+    def follows(self, before: "Progress") -> bool:
+        """Whether it counts on from there: the pace of another phase or unit says nothing of this one."""
+        return (self.phase, self.unit) == (before.phase, before.unit)
 
 
 @dataclass(frozen=True, slots=True)

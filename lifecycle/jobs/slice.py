@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clients.ports import RateShare, SlowingShare
+from clients.errors import Throttled
+from clients.pacing import PacedShare
+from clients.ports import RateShare
 from clients.wording import plain
 from lifecycle.jobs.checkpoints import Checkpoint
 from lifecycle.jobs.lease import Lease
@@ -101,7 +103,9 @@ class Slice:
         Raises:
             NoShare: lifecycle/rates.py gives this kind none of it.
         """
-        return SliceShare(self._lease, self._rates.share(self.job.kind, rate, hub), self._calls)
+        return SliceShare(
+            hub or str(rate), self._lease, self._rates.share(self.job.kind, rate, hub), self._calls
+        )
 
     async def save(self, checkpoint: Checkpoint, progress: Progress | None = None) -> None:
         """Remember how far the job is.
@@ -124,7 +128,8 @@ class Slice:
 class SliceShare:
     """A share of a rate that a slice calls under."""
 
-    def __init__(self, lease: Lease, paced: SlowingShare, calls: Calls) -> None:
+    def __init__(self, what: str, lease: Lease, paced: PacedShare, calls: Calls) -> None:
+        self._what = what
         self._lease = lease
         self._paced = paced
         self._calls = calls
@@ -134,8 +139,18 @@ class SliceShare:
 
         Raises:
             Halted: it may not.
+            Throttled: the service said to come again after the end of the lease; nothing was sent.
         """
         await self._lease.may_call()
+        wait = self._paced.wait
+        if not self._lease.outlasts(wait):
+            # Not waited out: a slice that hangs counts as a fault of its own, and would block the job.
+            raise Throttled(
+                f"{self._what} wants no call for another {wait:.0f} s; try again later",
+                service=self._what,
+                status=429,
+                retry_after=wait,
+            )
         await self._paced.call()
         await self._lease.may_call()
         self._calls.made += 1

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from allocation import Admission, LoadRow, write_load
 from allocation.admission import MOST_TOLD, NO_ADDRESS, TELL_AGAIN, Doubt, caller
 from allocation.facts import Answer
-from settings import MOST_LISTED, Settings, SettingsError
+from setting_readers import MOST_LISTED
+from settings import Settings, SettingsError
 from tests.allocation.instance import Instance, State
 from tests.allocation.making import body, facts, hub, key
 from tests.clocks import HandClock

@@ -12,8 +12,10 @@ from allocation import Allocator, Budget, FixedKnowledge, Freshness, Knowledge, 
 from allocation.facts import Decision, Facts
 from allocation.knowledge import PAUSE_SECONDS, Known
 from allocation.policy import EVERY_HUB_ALIKE
-from allocation.serve import LATE_WRITES
+from allocation.request import CHECK_ID
+from allocation.serve import LATE_WRITES, WRITES_AT_ONCE
 from clients.clock import SystemClock
+from clients.http import CONNECTIONS
 from tests.allocation.instance import Instance, State, hub_of
 from tests.allocation.making import body, hub
 from tests.clocks import HandClock
@@ -232,6 +234,27 @@ async def test_rows_that_wait_for_a_dead_table_do_not_pile_up() -> None:
     assert instance.heard.of("ledger_gap")[-1]["problem"] == "too many rows are being written already"
     state.ledger.release()
     await until(lambda: instance.heard.counted("ledger_late") == LATE_WRITES)
+
+
+async def test_a_table_that_never_answers_leaves_connections_for_reading_the_state() -> None:
+    # One HTTP client carries both. With all of its connections in rows under way, no policy and no hub state
+    # could be read: what is known grows old, and a new instance has nothing to place devices by.
+    state = State()
+    instance = Instance.of(state, budget=Budget(ledger=0.001))
+    state.ledger.stall()
+    many = 2 * CONNECTIONS
+    answers = await asyncio.gather(*(instance.ask(f"d{number}") for number in range(many)))
+    assert {answer.status for answer in answers} == {200}
+    assert state.ledger.calls == WRITES_AT_ONCE <= CONNECTIONS / 2
+    state.ledger.release()
+    await until(lambda: instance.heard.counted("ledger_late") == many)
+    assert len(await rows(state)) == many
+
+
+async def test_an_answer_to_a_check_of_the_webhook_says_so() -> None:
+    instance = Instance.of(State())
+    answers = [await instance.ask(device) for device in (CHECK_ID, "dev-1")]
+    assert [(answer.status, answer.check) for answer in answers] == [(200, True), (200, False)]
 
 
 async def test_a_recorder_with_a_bug_costs_a_row_and_no_device() -> None:

@@ -110,6 +110,17 @@ def test_a_value_that_a_twin_cannot_hold_is_missing(spoilt: Any) -> None:
     assert rejected.reason == "the rule needs payload.v, which the request does not tell"
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5_000])
+def test_a_number_beyond_all_bounds_is_missing_from_a_text(number: str) -> None:
+    rule = json.dumps(
+        {"default": {"twin": {"tags": {"x": {"$text": "v {payload.v}", "$on_missing": {"default": "d"}}}}}}
+    )
+    told = f'"symmetricKey": {{}}, "payload": {{"v": {number}}}'
+    raw = json.dumps(body()).replace('"symmetricKey": {}', told)
+    decision = decide(request.parse(raw.encode(), ""), compile_policy(read_document(rule)), ALL_OPEN)
+    assert json.loads(request.answer(decision).body)["initialTwin"]["tags"] == {"x": "d"}
+
+
 def test_the_deepest_and_largest_that_iot_hub_takes_is_taken() -> None:
     deep: Any = {"property": "value"}
     for name in ("ten", "nine", "eight", "seven", "six", "five", "four", "three", "two", "one"):

@@ -45,7 +45,7 @@ async def keep(app: App, run: Run, findings: Sequence[Finding]) -> None:
     async with tables(app) as account:
         store = RunStore(account.table("audit"), dps)
         await store.add(run.id, findings)
-        await store.put(Stored(replace(run, dps=dps, found=counts)))
+        await store.end(Stored(replace(run, dps=dps, found=counts)))
 
 
 async def two_nights(app: App) -> None:
@@ -69,7 +69,7 @@ async def test_a_run_is_shown_the_worst_first_with_what_is_new(app: App) -> None
     assert len(found) == 150
     assert {each["status"] for each in found} == {"new", "recurring"}
     assert "5 new, 145 recurring, 2 resolved" in shown.err
-    assert "vault was not read to its end" in shown.err
+    assert "not read to its end: vault (" in shown.err
     table = (await app.run("audit", "show", "-o", "table", "--severity", "high")).out
     rows = [line.split()[0] for line in table.splitlines() if line.startswith((" critical", " high"))]
     assert rows == ["critical", "critical", "high", "high"]

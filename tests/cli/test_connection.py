@@ -1,5 +1,6 @@
 """Which DPS, and the way in: options, settings, the state file."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -148,3 +149,8 @@ async def test_help_and_version_need_no_settings() -> None:
         ran = await run(*words)
         assert (ran.code, "Usage: dps" in ran.out) == (0, True)
     assert "service API 2021-10-01" in (await run("--version")).out
+
+
+async def test_help_tells_of_no_default_that_says_nothing() -> None:
+    told = (await run("audit", "suppress", "--help")).out
+    assert re.findall(r"\[default: (.*?)\]", told) == ["json"]

@@ -1,5 +1,6 @@
 """`decommission`: a plan changes nothing, a run wants the group's name, the app's ticks do the rest."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -119,6 +120,20 @@ async def test_a_run_takes_the_group_its_records_and_keeps_its_keys(app: App) ->
         assert key not in f"{begun} {told} {shown} {kept}"
     missing = await app.run(*RUN)
     assert (missing.code, "line-a" in missing.err) == (4, True)
+
+
+async def test_of_two_who_ask_at_the_same_moment_one_gets_a_run_and_it_archives_each_record_once(
+    app: App,
+) -> None:
+    await enrolled(app, "dev-1", "dev-2")
+    asked = await asyncio.gather(*(app.run(*RUN) for _ in range(2)))
+    assert sorted(each.code == 0 for each in asked) == [False, True], [each.err for each in asked]
+    [refused] = [each.err for each in asked if each.code]
+    assert "wait for its end" in refused or "try again in a minute" in refused
+    [begun] = (await app.run("decommission", "status")).json
+    await work(app)
+    shown = (await app.run("purge", "archive", "show", begun["run"])).json
+    assert sorted(each["registration"]["registrationId"] for each in shown) == ["dev-1", "dev-2"]
 
 
 async def test_a_device_in_use_is_named_and_nothing_changes(app: App) -> None:

@@ -1,4 +1,4 @@
-"""README tells of each command beyond the Azure CLI's, and its example is one that is read."""
+"""docs/commands.md tells of each command beyond the Azure CLI's, and its example is one that is read."""
 
 import ast
 import re
@@ -10,8 +10,8 @@ from cli.app import application
 from lifecycle.enrollments.files import KeyFrom, KeysFrom, read
 
 FOLDER = Path(__file__).parent
-README = (FOLDER.parents[1] / "README.md").read_text()
-SECTION = README.partition("### Devices, certificates, webhook, files")[2].partition("\n## ")[0]
+PAGE = (FOLDER.parents[1] / "docs" / "commands.md").read_text()
+SECTION = PAGE.partition("## Devices, certificates, webhook, files\n")[2].partition("\n## ")[0]
 ROWS = re.findall(r"^\| `([^`]+)` \| .* \| `(\w+)` \|$", SECTION, re.MULTILINE)
 TESTS = {
     node.name
@@ -22,7 +22,7 @@ TESTS = {
 NOUNS = ("device", "webhook", "escrow", "export", "apply")
 
 
-def test_each_command_stands_in_readme_with_a_test_that_shows_it() -> None:
+def test_each_command_stands_on_the_page_with_a_test_that_shows_it() -> None:
     root = application()
     have = {"enrollment-group roll-certificate", "enrollment roll-certificate"}
     for noun in NOUNS:
@@ -34,7 +34,7 @@ def test_each_command_stands_in_readme_with_a_test_that_shows_it() -> None:
 
 
 @pytest.mark.parametrize("noun", [*NOUNS[:3], "enrollment-group", "enrollment"])
-def test_each_option_that_readme_names_exists(noun: str) -> None:
+def test_each_command_that_the_page_names_exists(noun: str) -> None:
     root = application()
     for command, _ in ROWS:
         words = command.split()
@@ -43,6 +43,6 @@ def test_each_option_that_readme_names_exists(noun: str) -> None:
 
 
 def test_the_example_of_a_file_is_read() -> None:
-    [shown] = re.findall(r"```\n(enrollmentGroupId:.*?)```", SECTION, re.DOTALL)
-    [wanted] = read(shown, "README.md")
+    [shown] = re.findall(r"```yaml\n(enrollmentGroupId:.*?)```", SECTION, re.DOTALL)
+    [wanted] = read(shown, "commands.md")
     assert (wanted.keys, wanted.webhook_key) == (KeysFrom("keep"), KeyFrom("setting"))

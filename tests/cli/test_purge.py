@@ -1,5 +1,6 @@
 """`purge`: a plan changes nothing, a run deletes only when told, and the archive says what it deleted."""
 
+import asyncio
 import json
 import stat
 from collections.abc import AsyncIterator
@@ -100,6 +101,13 @@ async def test_a_run_deletes_what_was_marked_and_the_archive_shows_it(app: App) 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     known = (await app.run("purge", "status", runs[0]["run"])).json
     assert (known["state"], known["by"], known["result"]["deleted"]) == ("done", "kim", 1)
+
+
+async def test_of_two_purges_that_are_asked_for_at_the_same_moment_there_is_one(app: App) -> None:
+    words = ("purge", "run", "--rules", rules(app), "--execute", "--yes")
+    asked = await asyncio.gather(*(app.run(*words) for _ in range(2)))
+    assert sorted(each.code == 0 for each in asked) == [False, True], [each.err for each in asked]
+    assert len((await app.run("purge", "status")).json) == 1
 
 
 async def test_without_wait_the_job_is_written_and_no_other_is_started_beside_it(app: App) -> None:

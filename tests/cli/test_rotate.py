@@ -166,8 +166,22 @@ async def test_a_breach_needs_the_groups_name_and_lists_what_to_renew(rig: Rig, 
     assert [each.identity.status for each in devices if each] == ["disabled"]
 
 
+async def test_the_row_of_a_group_that_is_gone_is_forgotten_by_its_typed_name(rig: Rig, dps: Any) -> None:
+    await dps(*ADOPT, "--secret", dps.live, "--yes")
+    words = ("rotate", "forget", "line-a")
+    assert (await dps(*words)).code == 7
+    there = await dps(*words, "--confirm", "line-a")
+    assert (there.code, "is at the DPS" in there.err) == (1, True)
+    await azure(rig, lambda client: client.enrollment_group.delete("line-a"))
+    assert (await dps(*words, "--confirm", "line-b")).code == 7
+    assert (await dps(*words, "--dry-run")).code == 0
+    gone = await dps(*words, "--confirm", "line-a")
+    assert (gone.code, gone.json["secrets"][0]) == (0, dps.live), gone.err
+    assert (await dps("rotate", "status", "line-a")).code == 4
+
+
 async def test_a_group_in_no_rotation_is_told_how_to_begin(rig: Rig, dps: Any) -> None:
-    for command in ("plan", "start", "status", "promote", "retire", "abort"):
+    for command in ("plan", "start", "status", "promote", "retire", "abort", "forget"):
         ran = await dps("rotate", command, "line-a")
         assert ran.code == 4, command
         assert "rotate adopt" in ran.err

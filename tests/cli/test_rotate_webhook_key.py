@@ -1,7 +1,9 @@
 """`rotate webhook-key`: an operator's roll by commands, from the first key to the deletion of the old one."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
@@ -66,7 +68,12 @@ async def dps(rig: Rig, azurite: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         await azure(rig, lambda client: client.enrollment_group.create_or_update("line-a", document))
 
         class Operator:
+            base = f"{address.url}/api/allocate"
+
             async def __call__(self, *words: str, **settings: str) -> Ran:
+                return await self.types("rotate", "webhook-key", *words, **settings)
+
+            async def types(self, *words: str, **settings: str) -> Ran:
                 environment = {
                     "STATE_TABLES": azurite,
                     "DPS_NAME": name,
@@ -75,7 +82,7 @@ async def dps(rig: Rig, azurite: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
                     "WEBHOOK_KEY_SECRET": f"key-{name}",
                     **settings,
                 }
-                return await rig.run("rotate", "webhook-key", *words, environment=environment)
+                return await rig.run(*words, environment=environment)
 
             async def work(self) -> None:
                 client, vault = wiring.dps(_Unpaced()), wiring.vault(_Unpaced())
@@ -104,7 +111,7 @@ class _Unpaced:
         """At once."""
 
 
-async def test_a_roll_by_commands_ends_with_the_new_key_alone(rig: Rig, dps: Any) -> None:
+async def test_a_roll_by_commands_ends_with_the_new_key_alone(rig: Rig, dps: Any, tmp_path: Path) -> None:
     async def devices() -> None:
         while True:
             await rig.register("dev-1", derive_key(PRIMARY, "dev-1"))
@@ -121,7 +128,16 @@ async def test_a_roll_by_commands_ends_with_the_new_key_alone(rig: Rig, dps: Any
     shown = await dps("status")
     assert shown.json["stage"] == "overlap"
     assert {use["key"] for use in shown.json["uses"]} >= {"default", shown.json["newKey"]}
+
+    async def app() -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            await dps.work()
+
+    working = asyncio.create_task(app())
     ended = await dps("retire", "--yes")
+    assert not working.done(), working.exception()
+    working.cancel()
     assert ended.json["stage"] == "idle", ended.err
     assert rig.keys is not None
     left = rig.keys.all("allocate")
@@ -130,6 +146,16 @@ async def test_a_roll_by_commands_ends_with_the_new_key_alone(rig: Rig, dps: Any
     for ran in (started, shown, ended):
         for key in (FUNCTION_KEY, dps.held()):
             assert key not in ran.out + ran.err
+    # Who has written the old key down somewhere puts it into no enrollment any more.
+    stale = {"WEBHOOK_KEY_SECRET": "", "WEBHOOK_KEY": FUNCTION_KEY}
+    again = await dps.types("webhook", "attach", "line-a", "--yes", **stale)
+    assert (again.code != 0, "was replaced by `rotate webhook-key`" in again.out + again.err) == (True, True)
+    custom = {"webhookUrl": dps.base, "apiVersion": "2021-10-01", "key": {"environment": "OLD_KEY"}}
+    file = tmp_path / "line-a.json"
+    file.write_text(json.dumps({"enrollmentGroupId": "line-a", "customAllocationDefinition": custom}))
+    applied = await dps.types("apply", "--file", str(file), "--yes", OLD_KEY=FUNCTION_KEY)
+    assert (applied.code != 0, "was replaced by `rotate webhook-key`" in applied.err) == (True, True)
+    assert dps.held() in left.values()
     rig.keys.put("allocate", "default", FUNCTION_KEY)  # as the next test finds it
     rig.keys.delete("allocate", shown.json["newKey"])
 
@@ -151,6 +177,9 @@ async def test_a_dry_run_changes_nothing_and_says_what_it_would_do(rig: Rig, dps
         (("start", "--probe-time", "3h"), {}, "at most 30m"),
         (("start", "--canary", "a", "--canary-individual", "b"), {}, "one enrollment goes first"),
         (("start", "--canary", "nowhere"), {}, "nowhere"),
+        (("start", "--follow", "a/b"), {}, "no name of a DPS"),
+        (("start", "--follow", "a", "--canary", "b"), {}, "chosen its keys"),
+        (("start", "--follow", "a"), {}, "no roll of DPS 'a'"),
         (("start", "--replaces", "nobody"), {}, "no key 'nobody'"),
         (("retire", "--yes"), {}, "no time to delete the old key"),
         (("abort", "--yes"), {}, "no time to give the roll up"),

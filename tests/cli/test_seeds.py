@@ -1,4 +1,4 @@
-"""All that the Azure CLI's reference has is here, under its names; README says where and what shows it."""
+"""All that the Azure CLI's reference has is here, under its names; docs/commands.md says what shows it."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from cli.errors import ExitCode
 from tests.cli.seeds import COMMANDS, Parameter
 
 FOLDER = Path(__file__).parent
-README = (FOLDER.parents[1] / "README.md").read_text()
+PAGE = (FOLDER.parents[1] / "docs" / "commands.md").read_text()
 TESTS = {
     node.name
     for path in FOLDER.glob("test_*.py")
@@ -24,8 +24,8 @@ PARAMETERS = sorted({parameter for found in COMMANDS.values() for parameter in f
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of README's table whose first column has that heading."""
-    _, _, table = README.partition(f"| {heading} |")
+    """The cells of the page's table whose first column has that heading."""
+    _, _, table = PAGE.partition(f"| {heading} |")
     lines = table.partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
@@ -56,7 +56,7 @@ def test_each_command_has_the_options_of_the_reference_with_their_values(command
         assert set(values) <= set(held[0].parameter.choices or ())  # type: ignore[union-attr]  # asserted above
 
 
-def test_readme_has_each_command_of_the_reference_with_what_shows_it() -> None:
+def test_the_page_has_each_command_of_the_reference_with_what_shows_it() -> None:
     told = {cells[0].strip("`"): cells[-1] for cells in rows("az iot dps …")}
     assert told.keys() == COMMANDS.keys()
     for command, shown in told.items():
@@ -66,7 +66,7 @@ def test_readme_has_each_command_of_the_reference_with_what_shows_it() -> None:
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter[0][0])
-def test_readme_has_each_option_of_the_reference_with_what_shows_it(parameter: Parameter) -> None:
+def test_the_page_has_each_option_of_the_reference_with_what_shows_it(parameter: Parameter) -> None:
     names, values = parameter
     described = [cells for cells in rows("option") if names_of(cells) >= set(names)]
     described.sort(
@@ -81,14 +81,14 @@ def test_readme_has_each_option_of_the_reference_with_what_shows_it(parameter: P
     assert set(tests) <= TESTS
 
 
-def test_readme_has_each_exit_code_with_its_meaning() -> None:
+def test_the_page_has_each_exit_code_with_its_meaning() -> None:
     assert rows("exit code") == [[str(code.value), code.meaning] for code in ExitCode]
 
 
-def test_readme_has_each_option_that_the_reference_lacks() -> None:
+def test_the_page_has_each_option_that_the_reference_lacks() -> None:
     ours: set[str] = set()
     root = application()
     for command, parameters in COMMANDS.items():
         theirs = {name for names, _ in parameters for name in names}
         ours |= {name for name in options(root, command) if name.startswith("--")} - theirs
-    assert [name for name in sorted(ours) if f"`{name}" not in README] == []
+    assert [name for name in sorted(ours) if f"`{name}" not in PAGE] == []

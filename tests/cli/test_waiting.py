@@ -20,6 +20,7 @@ JOB = JobRow("purge-1", "purge", "", {}, State.RUNNING, "kim", NOW, NOW, NOW, Pa
         (Progress(300, 1_200, "deletes"), None, 0.25, "300 of 1,200 deletes"),
         (Progress(300, 1_200, "deletes"), 5.0, 0.25, "300 of 1,200 deletes, about 3 min 0 s left"),
         (Progress(0, 0, "deletes"), 5.0, 0.0, "0 of 0 deletes, about 0 s left"),
+        (Progress(30, 120, "ids", "by id"), None, 0.25, "by id: 30 of 120 ids"),
     ],
 )
 def test_a_job_that_is_waited_for_says_how_far_it_is_and_how_long_it_takes(

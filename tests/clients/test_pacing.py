@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.pacing import LEAST, RECOVERY_SECONDS, WINDOW_SECONDS, PacedShare, UnpacedShare
+from clients.pacing import (
+    LEAST,
+    LONGEST_STILL,
+    RECOVERY_SECONDS,
+    WINDOW_SECONDS,
+    PacedShare,
+    UnpacedShare,
+)
 from clients.ports import RateShare, SlowingShare
 from local.world import ManualClock
 
@@ -105,6 +112,15 @@ async def test_a_429_is_waited_out_and_halves_the_rate() -> None:
     [first, second] = await spend(share, clock, 2)
     assert first >= 20
     assert second - first > 1.5
+
+
+@pytest.mark.parametrize("told", [99_999_999.0, float("inf")])
+async def test_no_answer_holds_a_share_for_longer_than_an_hour(told: float) -> None:
+    clock = SteppingClock()
+    share = PacedShare(60, clock)
+    share.slow(told)
+    [made] = await spend(share, clock, 1)
+    assert made == pytest.approx(LONGEST_STILL, abs=60)
 
 
 async def test_a_share_keeps_a_part_of_its_rate_and_gets_it_all_back() -> None:

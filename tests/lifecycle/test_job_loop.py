@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from clients.errors import TableUnavailable
+from clients.errors import TableUnavailable, Throttled
 from clients.ports import Row, SlowingShare
 from lifecycle.errors import (
     Halted,
@@ -19,6 +19,7 @@ from lifecycle.jobs import (
     Current,
     Done,
     Entry,
+    Failed,
     JobStore,
     More,
     Progress,
@@ -175,6 +176,19 @@ async def test_a_row_of_another_version_is_told_of_and_left_alone(lab: Lab) -> N
     [told] = lab.told.named("job_unreadable")
     assert "form 9" in str(told["problem"])
     assert await lab.memory.get("dps-1|jobs", "current|job|new")
+
+
+@pytest.mark.parametrize("spoilt", [{"params": 7}, {"not_before": "2026-01-01"}, {"attempts": "five"}])
+async def test_a_row_that_somebody_mended_wrongly_stops_no_other_job(
+    lab: Lab, spoilt: dict[str, str | int]
+) -> None:
+    for job in ("bad", "good"):
+        await create(lab.store, 1, job=job)
+    row = await lab.memory.get("dps-1|jobs", "current|job|bad")
+    assert row is not None
+    await lab.memory.put(Row(row.partition, row.key, {**row.values, **spoilt}))
+    assert await lab.tick(kind(Done())) == {"good": State.DONE}
+    assert len(lab.told.named("job_unreadable")) == 1
 
 
 async def test_jobs_of_two_dps_do_not_meet(lab: Lab) -> None:
@@ -357,6 +371,20 @@ async def test_a_worker_that_lost_the_job_writes_nothing_and_says_so(lab: Lab) -
     assert lab.told.named("job_ended") == []
 
 
+async def test_a_worker_that_outlasted_its_lease_and_lost_the_job_says_so_too(lab: Lab) -> None:
+    other = JobStore(lab.memory, "dps-1", WorkerClock(lab.time))
+
+    async def run(slice_: Slice) -> SliceResult:
+        lab.time.elapsed += 40
+        await tick([kind(Done({"by": "other"}))], other, lab.rates, Told(), terms=TERMS)
+        await slice_.share(Rate.DPS).call()
+        raise AssertionError("a call was allowed beyond the lease")
+
+    await create(lab.store, 1)
+    assert await lab.tick(kind(run)) == {"toy-1": None}
+    assert lab.told.named("job_slice")[0]["state"] == "lost"
+
+
 async def test_a_worker_that_woke_up_late_cannot_save_over_what_another_runs(lab: Lab) -> None:
     other = JobStore(lab.memory, "dps-1", WorkerClock(lab.time))
     saved = asyncio.Event()
@@ -455,16 +483,57 @@ async def test_a_write_whose_answer_was_lost_is_recognised_and_not_repeated(
     assert [entry.what for entry in await history(lab.store)] == ["done"]
 
 
+@pytest.mark.parametrize("result", [{"long": "x" * 40_000}, {"no": float("nan")}])
+@pytest.mark.parametrize("end", [Done, Failed])
+async def test_an_end_that_cannot_be_written_blocks_the_job_and_says_why(
+    lab: Lab, end: type[Done | Failed], result: dict[str, object]
+) -> None:
+    await create(lab.store, 1)
+    ended = Done(result) if end is Done else Failed("no", result)
+    assert await lab.tick(kind(ended)) == {"toy-1": State.BLOCKED}
+    assert "result: " in (await lab.job()).problem
+    [told] = lab.told.named("job_blocked")
+    assert "result: " in str(told["problem"])
+
+
 async def test_a_slice_that_waited_for_its_rate_beyond_its_lease_makes_no_call(lab: Lab) -> None:
+    ends: list[object] = []
+
     async def run(slice_: Slice) -> SliceResult:
-        share = slice_.share(Rate.DPS)
-        lab.rates.share("toy", Rate.DPS).slow(60)
-        with pytest.raises(Overran):
-            await share.call()
+        paced = lab.rates.share("toy", Rate.DPS)
+
+        async def told_again() -> None:
+            paced.slow(60)
+
+        paced.slow(20)
+        ends.extend(await asyncio.gather(slice_.share(Rate.DPS).call(), told_again(), return_exceptions=True))
         return More()
 
     await create(lab.store, 1)
     assert await lab.tick(kind(run)) == {"toy-1": State.WAITING}
+    assert isinstance(ends[0], Overran)
+
+
+async def test_a_service_that_wants_no_call_for_long_is_trouble_and_no_fault_of_the_job(lab: Lab) -> None:
+    async def run(slice_: Slice) -> SliceResult:
+        began = lab.time.elapsed
+        try:
+            await slice_.share(Rate.DPS).call()
+        except Throttled:
+            assert lab.time.elapsed == began, "it waited under a lease that ends before it may call"
+            raise
+        return Done()
+
+    await create(lab.store, 1)
+    lab.rates.share("toy", Rate.DPS).slow(3600)
+    for _ in range(TERMS.most_attempts + 1):
+        assert await lab.tick(kind(run)) == {"toy-1": State.WAITING}
+        lab.time.elapsed += 300
+    job = await lab.job()
+    assert (job.attempts, job.troubles) == (0, TERMS.most_attempts + 1)
+    assert "dps wants no call for another" in job.problem
+    lab.time.elapsed += 3600
+    assert await lab.tick(kind(run)) == {"toy-1": State.DONE}
 
 
 async def test_calls_of_the_slices_clients_can_slow_its_share(lab: Lab) -> None:

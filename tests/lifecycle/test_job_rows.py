@@ -48,7 +48,7 @@ JOBS = st.builds(
     updated=TIMES,
     not_before=TIMES,
     pace=st.builds(Pace, TIMES, COUNTS, st.none() | st.floats(0, 1e6)),
-    progress=st.builds(Progress, COUNTS, st.none() | COUNTS, TEXTS),
+    progress=st.builds(Progress, COUNTS, st.none() | COUNTS, TEXTS, TEXTS),
     owner=TEXTS,
     until=st.none() | TIMES,
     epoch=COUNTS,
@@ -82,6 +82,12 @@ def test_a_job_comes_back_from_its_row_as_it_was(made: JobRow) -> None:
         {"form": 1},
         job_columns(job()) | {"state": "odd"},
         job_columns(job()) | {"params": "{"},
+        job_columns(job()) | {"params": "[1]"},
+        job_columns(job()) | {"params": 7},
+        job_columns(job()) | {"not_before": "2026-01-01"},
+        job_columns(job()) | {"until": "soon"},
+        job_columns(job()) | {"attempts": "five"},
+        job_columns(job()) | {"epoch": 1.5},
     ],
 )
 def test_a_row_of_another_version_is_unreadable_and_no_crash(values: dict[str, object]) -> None:
@@ -206,6 +212,19 @@ def test_remaining_time_is_unknown_without_total_or_pace_and_after_the_end() -> 
     assert job(progress=Progress(0, 100)).remaining is None
     assert job(pace=paced([(60, 0)]), progress=Progress(0, 100)).remaining is None
     assert job(pace=pace, progress=Progress(600, 600), state=State.DONE).remaining is None
+
+
+@pytest.mark.parametrize(
+    ("after", "told", "follows"),
+    [
+        (Progress(7, 9, "ids"), "7 of 9 ids", True),
+        (Progress(0, 9, "ids", "by id"), "by id: 0 of 9 ids", False),
+        (Progress(7, None, "deletes"), "7 deletes", False),
+    ],
+)
+def test_a_phase_is_told_and_its_pace_is_its_own(after: Progress, told: str, follows: bool) -> None:
+    assert str(after) == told
+    assert after.follows(Progress(5, 9, "ids")) is follows
 
 
 def test_the_pace_follows_a_change_within_minutes() -> None:

@@ -21,7 +21,7 @@ from local.iothub.behaviour import HubBehaviour
 from local.iothub.service import HubService
 from local.issuer.roles import Granted
 from local.switches import Switches
-from local.vault import KeyVault
+from local.vault import KeyVault, VaultBehaviour
 from provisioning.hubs import HubKey
 from tests.lifecycle.enrollments.rig import HUBS, PRIMARY, Rig
 
@@ -53,7 +53,7 @@ class CloudRig(Rig):
             hub.host_name: HubService(hub, world=world, behaviour=behaviour, throttled=False)
             for hub in self.service.hubs
         }
-        self.vault = KeyVault(Anybody(), world)
+        self.vault = KeyVault(Anybody(), world, behaviour=VaultBehaviour(transactions=None))
 
     def transport(self) -> "Internet":  # type: ignore[override]  # the base's knows the DPS alone
         return Internet(self)

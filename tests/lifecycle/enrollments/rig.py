@@ -33,8 +33,8 @@ class Rig:
         behaviour: Behaviour = Behaviour() if switches is None else switches.behaviour(Behaviour(), "dps")
         self.service = ProvisioningService(
             "rig",
-            hubs=[IotHub(name) for name in HUBS],
-            world=World(self.clock),
+            hubs=[IotHub(name, seed=1) for name in HUBS],
+            world=World(self.clock, seed=1),
             behaviour=behaviour,
             webhook_client=webhooks,
         )

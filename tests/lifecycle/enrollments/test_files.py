@@ -200,6 +200,8 @@ BAD = {
     ),
     "odd key": (f"{GROUP}customAllocationDefinition: {{webhookUrl: 'https://a.example/x', key: 7}}", "key"),
     "http": (f"{GROUP}customAllocationDefinition: {{webhookUrl: 'http://a.example/x'}}", "webhookUrl"),
+    "number as URL": (f"{GROUP}customAllocationDefinition: {{webhookUrl: 5}}", "webhookUrl"),
+    "list as URL": (f"{GROUP}customAllocationDefinition: {{webhookUrl: [a]}}", "webhookUrl"),
     "old version": (f"{GROUP}customAllocationDefinition: {{apiVersion: '2017-01-01'}}", "apiVersion"),
     "no id": ("attestation: {type: tpm}", "names no enrollment"),
     "two ids": ("enrollmentGroupId: g\nregistrationId: r", "both"),

@@ -74,17 +74,33 @@ async def planned(
 
 
 async def applied(
-    rig: CloudRig, plan: Plan, transport: httpx.AsyncBaseTransport | None = None
+    rig: CloudRig,
+    plan: Plan,
+    transport: httpx.AsyncBaseTransport | None = None,
+    *,
+    references: References | None = None,
+    webhook_url: changes.OwnWebhook = WEBHOOK,
 ) -> list[Outcome]:
-    places = there(rig, transport)
+    places, references = there(rig, transport), references or References(rig, transport)
     done = []
     for item in plan.todo:
 
         async def keep(document: Document, kind: Kind = item.kind) -> None:
             await escrow(rig.vault_client(transport), HOST, kind, document)
 
-        done.append(await plans.apply(item, places[item.kind], before_delete=keep, webhook_url=WEBHOOK))
+        done.append(
+            await plans.apply(
+                item, places[item.kind], references, before_delete=keep, webhook_url=webhook_url
+            )
+        )
     return done
+
+
+class Rolled(References):
+    """The same after a roll of the webhook's key."""
+
+    async def webhook_key(self, source: KeyFrom) -> str | None:
+        return f"new-{FUNCTION_KEY}" if source.source == "setting" else None
 
 
 SOURCES: tuple[Document, ...] = (
@@ -245,6 +261,13 @@ ABSENT: dict[str, tuple[Document, str]] = {
         {"attestation": {"type": "symmetricKey", "symmetricKey": {"environment": {"primaryKey": "NO"}}}},
         "environment NO",
     ),
+    "no certificate in a slot": (
+        {
+            "enrollmentGroupId": "new",
+            "attestation": {"type": "x509", "x509": {"signingCertificates": {"primary": 5}}},
+        },
+        "no certificate",
+    ),
     "no text of a certificate": (
         {
             "attestation": {
@@ -299,3 +322,51 @@ async def test_masked_webhook_without_a_known_key_is_refused_while_planning() ->
         assert held is not None
         assert held.webhook_url == WEBHOOK
     await rig.aclose()
+
+
+async def test_a_key_that_was_rolled_while_the_plan_was_read_is_not_written() -> None:
+    rig = await stocked()
+    plan = await planned(rig, wanted(*SOURCES))
+    outcomes = await applied(rig, plan, references=Rolled(rig))
+    assert {each.item.id: "replaced since" in each.problem for each in outcomes} == {
+        "line-new": True,
+        "LINE-A": False,
+    }
+    assert rig.service.store.groups.get("line-new") is None
+    plan = await planned(rig, wanted(*SOURCES))
+    assert FUNCTION_KEY not in repr(plan)
+
+
+def url_of(rig: CloudRig, name: str) -> str:
+    found = rig.service.store.groups.get(name)
+    assert found is not None
+    return str(found.members["customAllocationDefinition"]["webhookUrl"])
+
+
+@pytest.mark.parametrize("masks", [False, True], ids=["shown", "masked"])
+async def test_a_key_to_keep_is_the_one_that_is_there_when_it_is_written(masks: bool) -> None:
+    switches = Switches()
+    switches.set("dps.mask_webhook_url_on_get", masks)
+    rig = await stocked(switches)
+    base = WEBHOOK.partition("?")[0]
+    custom = {"webhookUrl": base, "apiVersion": "2021-10-01", "key": "keep"}
+    files = wanted({"enrollmentGroupId": "line-a", "tags": None, "customAllocationDefinition": custom,
+                    "provisioningStatus": "disabled"})  # fmt: skip
+    plan = await planned(rig, files)
+    rolled = f"{base}?code=the-new-one"
+
+    def roll(document: Document) -> Document:
+        custom = {**document["customAllocationDefinition"], "webhookUrl": rolled}
+        return {**document, "customAllocationDefinition": custom}
+
+    await changes.change(rig.groups(), "line-a", roll)
+
+    async def own() -> str | None:
+        return rolled
+
+    [done] = await applied(rig, plan, webhook_url=own)
+    assert done.problem == ""
+    assert url_of(rig, "line-a") == rolled
+    held = rig.service.store.groups.get("line-a")
+    assert held is not None
+    assert held.members["provisioningStatus"] == "disabled"

@@ -60,9 +60,9 @@ GIVEN: Mapping[str, list[tuple[str, Json]]] = {
     "audit_due": [("in time", TIMERS["in time"])],
     "purge_due": [("past due", TIMERS["past due"])],
     "rotate_daily": [("in time", TIMERS["in time"])],
+    "device_deleted": golden("device_deleted"),
     "jobs": [("unmonitored", TIMERS["unmonitored"])],
     # After the jobs: the rotation that is asked for is not to begin.
-    "device_deleted": golden("device_deleted"),
     "secret_near_expiry": golden("secret_near_expiry"),
 }
 """What each function is given, in this order."""

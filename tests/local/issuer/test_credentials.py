@@ -10,7 +10,8 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ClientSecretCredential, CredentialUnavailableError, ManagedIdentityCredential
 from azure.identity.aio import ManagedIdentityCredential as AsyncManagedIdentityCredential
 
-from clients.http import HttpxTransport, http_client
+from clients.azure_transport import HttpxTransport
+from clients.http import http_client
 from local.issuer import DPS, VAULT, Identity, Issuer, TokenService
 from local.serve import Address, serve
 from local.tls import CertificateAuthority
