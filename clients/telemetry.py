@@ -145,7 +145,7 @@ _LEVELS: Mapping[str, int] = {
     "purge_rules_unusable": logging.ERROR,
     "audit_untold": logging.ERROR,
     "audit_not_notified": logging.WARNING,
-    "setting_ignored": logging.ERROR,
+    "setting_ignored": logging.WARNING,
     "telemetry_unavailable": logging.ERROR,
 }
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,41 @@ async def test_a_request_that_never_ends_is_cut_off_at_the_end() -> None:
         await entered.wait()
     assert cancelled.is_set()
     writer.close()
+
+
+async def test_a_client_that_never_says_goodbye_keeps_no_socket_of_an_ended_server(
+    certificate: ServerCertificate,
+) -> None:
+    """It answers no close of TLS, as one that reads no more; asyncio would wait for it for half a minute."""
+    async with serve(hello, certificate) as address:
+        client = socket.create_connection(("127.0.0.1", address.port))
+        client.setblocking(False)
+        trust, loop = certificate.client_context(), asyncio.get_running_loop()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        spoken = trust.wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+        async def until(step: Callable[[], Any]) -> Any:
+            while True:
+                try:
+                    found = step()
+                except ssl.SSLWantReadError:
+                    await loop.sock_sendall(client, outgoing.read())
+                    incoming.write(await loop.sock_recv(client, 65_536))
+                else:
+                    await loop.sock_sendall(client, outgoing.read())
+                    return found
+
+        await until(spoken.do_handshake)
+        await until(lambda: spoken.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+        assert b"hello" in await until(lambda: spoken.read(65_536))
+    try:
+        async with asyncio.timeout(5):
+            while await loop.sock_recv(client, 65_536):  # TLS's goodbye, then the end
+                pass
+    except ConnectionResetError:
+        pass
+    finally:
+        client.close()
 
 
 async def test_a_taken_port_is_an_error() -> None:
