@@ -42,6 +42,24 @@ _VAULT = re.compile(
     re.IGNORECASE,
 )
 _SECRET = re.compile(r"[0-9A-Za-z-]{1,100}", re.ASCII)
+_SCHEDULE_PART = re.compile(
+    r"(?:\*|(?P<first>\d{1,10}|[A-Za-z]+)(?:-(?P<last>\d{1,10}|[A-Za-z]+))?)(?:/\d{1,10})?", re.ASCII
+)
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+_SCHEDULE_FIELDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
+    (0, 59, ()),
+    (0, 59, ()),
+    (0, 23, ()),
+    (1, 31, ()),
+    (1, 12, _MONTHS),
+    (0, 6, _WEEKDAYS),
+)
+"""Second, minute, hour, day, month, weekday: least, most, names (NCrontab's own rules; Sunday is 0)."""
+_SCHEDULE_FIX = "set it to an NCRONTAB expression of six fields, like 0 17 2 * * * for 02:17:00 UTC each day"
 _UNITS = re.compile(r"(?:([BS][123]):)?([1-9]\d{0,3})", re.ASCII | re.IGNORECASE)
 _MOST_UNITS = 200
 """More than any hub has without a word to Azure's support; a typing error is more likely."""
@@ -128,6 +146,26 @@ def chat(text: str) -> str:
         if parts.scheme != "https" or not parts.hostname or parts.username or not text.isascii():
             raise ValueError("set it to the https URL that Teams or Slack gave you, as it is")
     return text
+
+
+def schedule(text: str) -> str:
+    """An NCRONTAB expression of five or six fields, as timer triggers take it (documented)."""
+    fields = [field for field in text.split(" ") if field]
+    if len(fields) not in (5, 6):
+        raise ValueError(_SCHEDULE_FIX)
+    for field, (least, most, names) in zip(reversed(fields), reversed(_SCHEDULE_FIELDS), strict=False):
+        for part in field.split(","):
+            found = _SCHEDULE_PART.fullmatch(part)
+            ends = () if found is None else [each for each in found.group("first", "last") if each]
+            if found is None or not all(_in_field(end, least, most, names) for end in ends):
+                raise ValueError(_SCHEDULE_FIX)
+    return text
+
+
+def _in_field(text: str, least: int, most: int, names: tuple[str, ...]) -> bool:
+    if text.isdigit():
+        return least <= int(text) <= most
+    return any(name.startswith(text.lower()) for name in names)
 
 
 def tables(text: str) -> str:

@@ -33,8 +33,8 @@ class Setting:
         meaning: for README, which a test holds to this table.
         read: turns the text into its value; raises ValueError saying what belongs there.
         secret: its value is never shown.
-        spared: nobody is harmed where it is missing: a Key Vault reference that the platform could not
-            resolve counts as not set, and is told of (Settings.ignored). Of other settings it is refused.
+        spared: the app can do without: what cannot be used, or is a Key Vault reference that the platform
+            could not resolve, counts as not set and is told of (Settings.ignored). Elsewhere it is refused.
     """
 
     name: str
@@ -43,6 +43,16 @@ class Setting:
     read: Callable[[str], object]
     secret: bool = False
     spared: bool = False
+
+    def value_of(self, text: str) -> object:
+        """Its value.
+
+        Raises:
+            ValueError: the text cannot be used: what belongs there.
+        """
+        if text.startswith(REFERENCE):
+            raise ValueError(UNRESOLVED)
+        return self.read(text)
 
 
 REFERENCE = "@Microsoft.KeyVault("
@@ -195,7 +205,8 @@ TABLE = (
         "RETENTION_SCHEDULE",
         "0 41 * * * *",
         "When old rows are deleted, a minute at a time (NCRONTAB: second minute hour day month weekday).",
-        str,
+        read.schedule,
+        spared=True,
     ),
     Setting(
         "HUBS",
@@ -220,7 +231,9 @@ TABLE = (
         secret=True,
         spared=True,
     ),
-    Setting("AUDIT_SCHEDULE", "0 17 2 * * *", "When an audit begins (NCRONTAB, UTC).", str),
+    Setting(
+        "AUDIT_SCHEDULE", "0 17 2 * * *", "When an audit begins (NCRONTAB, UTC).", read.schedule, spared=True
+    ),
     Setting(
         "AUDIT_SAMPLE_KEYS",
         "0",
@@ -259,9 +272,16 @@ TABLE = (
         "ROTATION_SCHEDULE",
         "0 17 5 * * *",
         "When the rotations of group keys are looked at: lost events, what is stuck, what waits (NCRONTAB).",
-        str,
+        read.schedule,
+        spared=True,
     ),
-    Setting("PURGE_SCHEDULE", "0 17 3 * * *", "When a purge begins (NCRONTAB, UTC): after the audit.", str),
+    Setting(
+        "PURGE_SCHEDULE",
+        "0 17 3 * * *",
+        "When a purge begins (NCRONTAB, UTC): after the audit.",
+        read.schedule,
+        spared=True,
+    ),
     Setting(
         "PURGE_DRY_RUN",
         "true",
@@ -295,7 +315,13 @@ TABLE = (
         "Change it between rotations.",
         read.canary_prefix,
     ),
-    Setting("STATISTICS_SCHEDULE", "0 * * * * *", "When the hubs' devices are counted (NCRONTAB).", str),
+    Setting(
+        "STATISTICS_SCHEDULE",
+        "0 * * * * *",
+        "When the hubs' devices are counted (NCRONTAB).",
+        read.schedule,
+        spared=True,
+    ),
     Setting(
         "AVOID_HUBS_AFTER_MINUTES",
         "0",
@@ -442,15 +468,15 @@ class Settings:
         ignored: dict[str, str] = {}
         for setting in TABLE:
             text = environment.get(setting.name, "").strip() or setting.default
-            if text.startswith(REFERENCE):
-                if not setting.spared:
-                    raise SettingsError(f"app setting {setting.name} cannot be used; {UNRESOLVED}")
-                ignored[setting.name], text = UNRESOLVED, setting.default
             try:
-                values[setting.name] = setting.read(text)
+                values[setting.name] = setting.value_of(text)
             except ValueError as error:
                 shown = "its value" if setting.secret else repr(text)
-                raise SettingsError(f"app setting {setting.name}: {shown} cannot be used; {error}") from None
+                if not setting.spared:
+                    problem = f"app setting {setting.name}: {shown} cannot be used; {error}"
+                    raise SettingsError(problem) from None
+                values[setting.name] = setting.read(setting.default)
+                ignored[setting.name] = f"{shown} cannot be used, so its default holds; {error}"
         if values["TELEMETRY_IDS"] == "hashed" and not values["TELEMETRY_ID_KEY"]:
             # No device waits for what telemetry may tell of it: ids are withheld.
             values["TELEMETRY_IDS"] = "none"

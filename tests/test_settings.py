@@ -1,12 +1,16 @@
 """Settings: one table, read once, with errors that name the setting and the fix."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clients.arm import ArmClient
 from clients.connections import Connections
 from clients.errors import NotSendable
+from local.host import ncrontab
 from settings import TABLE, Role, Setting, Settings, SettingsError
 from tests.clients.stage import CountingShare, Handed, QuickClock, no_jitter
 
@@ -59,7 +63,6 @@ def test_each_setting_has_an_attribute_of_what_it_reads(setting: Setting) -> Non
         ("AUDIT_KEEP_RUNS", "1", "a whole number from 2 to 1000"),
         ("AUDIT_KEY_AGE_DAYS", "\uff19", "a whole number"),
         ("AUDIT_QUOTA_PERCENT", "101", "from 0.01 to 100"),
-        ("AUDIT_NOTIFY_URL", "http://chat.example/hook", "Teams or Slack gave you"),
         ("CANARY_PREFIX", "Canary", "small letters"),
         ("CANARY_PREFIX", "-canary", "small letters"),
         ("CANARY_PREFIX", "c" * 65, "1 to 64"),
@@ -157,3 +160,46 @@ def test_hashed_ids_without_a_key_are_withheld_and_no_device_waits_for_that(key:
     assert (read.telemetry_ids, read.telemetry_id_key) == ("none", "")
     assert "TELEMETRY_ID_KEY is not set" in read.ignored["TELEMETRY_IDS"]
     assert Settings.read({"TELEMETRY_IDS": "hashed", "TELEMETRY_ID_KEY": "k"}).ignored == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fix"),
+    [
+        ("AUDIT_NOTIFY_URL", "http://chat.example/hook", "Teams or Slack gave you"),
+        ("AUDIT_SCHEDULE", "every night", "0 17 2 * * *"),
+        ("PURGE_SCHEDULE", "17 25 * * *", "six fields"),
+        ("ROTATION_SCHEDULE", "0 17 5 * * 7", "six fields"),
+        ("STATISTICS_SCHEDULE", "00:05:00", "six fields"),
+        ("RETENTION_SCHEDULE", "0 41 * ? * *", "six fields"),
+    ],
+)
+def test_what_the_app_can_do_without_stops_no_device_by_a_typing_error(
+    name: str, text: str, fix: str
+) -> None:
+    """A schedule that the host cannot read would silence its timer."""
+    read = Settings.read({name: text})
+    assert fix in read.ignored[name]
+    assert replace(read, ignored={}) == Settings.read({})
+
+
+NUMBERS = st.integers(0, 99).map(str)
+WORDS = st.sampled_from(
+    ["*", "JAN", "mon", "M", "sunda", "x", "", "?", "L", "-1", "1-", "5-2", "FRI-MON", "60"]
+)
+PARTS = st.builds(
+    lambda first, last, step: f"{first}{last and f'-{last}'}{step and f'/{step}'}",
+    NUMBERS | WORDS,
+    st.just("") | NUMBERS | WORDS,
+    st.just("") | NUMBERS,
+)
+FIELDS = st.lists(PARTS, min_size=1, max_size=3).map(",".join) | st.just("*")
+
+
+@given(st.lists(FIELDS, min_size=4, max_size=7).map(" ".join))
+def test_a_schedule_is_taken_that_the_host_takes_and_no_other(text: str) -> None:
+    try:
+        ncrontab.parse(text)
+        known = True
+    except ncrontab.ScheduleError:
+        known = False
+    assert ("AUDIT_SCHEDULE" not in Settings.read({"AUDIT_SCHEDULE": text}).ignored) == known
