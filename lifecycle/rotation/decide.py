@@ -293,7 +293,7 @@ def _breach(  # noqa: C901, PLR0911 - as above
         case Stage.VERIFIED:
             return _promoted(row, target, reality, Slot(Use.FREE), None)
     # Not by the version that was noted alone: a set whose answer was lost may have made a second one since.
-    if reality.live not in (row.published, reality.published) or target not in reality.live_in:
+    if reality.live not in {row.published, reality.published} - {""} or target not in reality.live_in:
         return _block(
             row, Why.CHANGED, "the active slot does not hold the live secret's key: it stays disabled"
         )
@@ -306,16 +306,19 @@ def _breach(  # noqa: C901, PLR0911 - as above
 
 def _breach_staging(row: RotationRow, reality: Reality) -> Step | None:
     """What is missing until both slots hold keys that are in the vault; None: nothing."""
+    # The published key is in the vault, whatever has become of its pending version.
+    held = reality.placed | (reality.published_in if reality.published else frozenset())
     for slot in row.targets:
-        if slot in row.chosen and slot not in reality.pending and slot not in reality.published_in:
+        if slot in row.chosen and slot not in reality.pending and slot not in held:
             chosen = {name: version for name, version in row.chosen.items() if name != slot}
             return Record(
                 replace(row, chosen=chosen, stage=Stage.STAGING), "its pending key is gone: another"
             )
         if slot not in row.chosen:
             return _choose(row, slot, reality) if slot in reality.pending else WriteAhead(slot)
-    if reality.placed >= set(row.targets):
+    missing = tuple(slot for slot in row.targets if slot not in held)
+    if not missing:
         return None
     if row.stage is not Stage.STAGING:
         return Record(replace(row, stage=Stage.STAGING), "a slot does not hold its new key: again")
-    return _place(row, row.targets, reality)
+    return _place(row, missing, reality)

@@ -116,7 +116,8 @@ async def observe(row: RotationRow, groups: Groups, vault: Vault, *, webhook_url
     live, published, in_live = await _live(row, vault, reading)
     if row.standing in BEFORE_PUBLISHING:
         await _pending(row, vault, reading)
-        if row.standing is Stage.STAGING and reading.pending.keys() >= set(row.targets) - reading.placed:
+        missing = set(row.targets) - reading.placed - in_live
+        if row.standing is Stage.STAGING and reading.pending.keys() >= missing:
             await _kept(row, vault, reading)
     if row.standing is Stage.PROMOTED or "abort" in row.consents:
         await _loose(row, vault, reading)
