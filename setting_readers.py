@@ -175,41 +175,39 @@ def tables(text: str) -> str:
     return text
 
 
-def dps_resource(text: str) -> str:
-    """The resource id of a DPS."""
-    if text and _DPS.fullmatch(text) is None:
-        raise ValueError(
-            "set it to the id that the portal shows under Properties: /subscriptions/…/resourceGroups/…/"
-            "providers/Microsoft.Devices/provisioningServices/NAME"
-        )
-    return text
+def _like(pattern: re.Pattern[str], fix: str) -> Callable[[str], str]:
+    """A text that a pattern matches whole, or none."""
+
+    def read(text: str) -> str:
+        if text and pattern.fullmatch(text) is None:
+            raise ValueError(fix)
+        return text
+
+    return read
 
 
-def vault_resource(text: str) -> str:
-    """The resource id of a Key Vault."""
-    if text and _VAULT.fullmatch(text) is None:
-        raise ValueError(
-            "set it to the vault's resource id: /subscriptions/…/resourceGroups/…/providers/"
-            "Microsoft.KeyVault/vaults/NAME"
-        )
-    return text
+dps_resource = _like(
+    _DPS,
+    "set it to the id that the portal shows under Properties: /subscriptions/…/resourceGroups/…/"
+    "providers/Microsoft.Devices/provisioningServices/NAME",
+)
+"""The resource id of a DPS."""
 
+vault_resource = _like(
+    _VAULT,
+    "set it to the vault's resource id: /subscriptions/…/resourceGroups/…/providers/"
+    "Microsoft.KeyVault/vaults/NAME",
+)
+"""The resource id of a Key Vault."""
 
-def site_resource(text: str) -> str:
-    """The resource id of a Functions app."""
-    if text and _SITE.fullmatch(text) is None:
-        raise ValueError(
-            "set it to the app's resource id: /subscriptions/…/resourceGroups/…/providers/"
-            "Microsoft.Web/sites/NAME"
-        )
-    return text
+site_resource = _like(
+    _SITE,
+    "set it to the app's resource id: /subscriptions/…/resourceGroups/…/providers/Microsoft.Web/sites/NAME",
+)
+"""The resource id of a Functions app."""
 
-
-def secret_name(text: str) -> str:
-    """The name of a secret in a Key Vault."""
-    if text and _SECRET.fullmatch(text) is None:
-        raise ValueError("set it to a secret's name: 1 to 100 letters, digits and dashes")
-    return text
+secret_name = _like(_SECRET, "set it to a secret's name: 1 to 100 letters, digits and dashes")
+"""The name of a secret in a Key Vault."""
 
 
 def id_scope(text: str) -> str:
